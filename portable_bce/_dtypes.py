@@ -1,0 +1,60 @@
+"""What a dtype is and which ones a device offers, for standard and extended dtypes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import device, is_jax_array
+
+# ml_dtypes' bfloat16 is an extension dtype to NumPy and Dask, whose isdtype and finfo
+# raise on it; every library that has a bfloat16 prints it so.
+_BFLOAT16 = ("bfloat16", "torch.bfloat16")
+
+
+def kind(xp: Any, dtype: Any) -> str:
+    """Return "floating", "integer", "bool", "complex", or "unknown" for a dtype."""
+    if str(dtype) in _BFLOAT16:
+        return "floating"
+    kinds = {
+        "floating": "real floating",
+        "integer": "integral",
+        "bool": "bool",
+        "complex": "complex floating",
+    }
+    try:
+        return next(
+            (ours for ours, theirs in kinds.items() if xp.isdtype(dtype, theirs)), "unknown"
+        )
+    except (TypeError, AttributeError):  # not a dtype of this library at all
+        return "unknown"
+
+
+def bits(xp: Any, dtype: Any) -> int:
+    """Return the size in bits of a floating dtype."""
+    return 16 if str(dtype) in _BFLOAT16 else int(xp.finfo(dtype).bits)
+
+
+def has(xp: Any, dtype: Any, on: Any) -> bool:
+    """Tell whether the device ``on`` (None: any) computes in ``dtype``.
+
+    JAX without x64 and some accelerators have no float64; asking them for one gives
+    float32 with a warning, so the namespace is asked instead.
+    """
+    offered = xp.__array_namespace_info__().dtypes(device=on, kind="real floating")
+    return any(dtype == one for one in offered.values())
+
+
+def device_of(x: Any) -> Any:
+    """Return the device of an array, None where it is open or the library's to judge.
+
+    A JAX tracer has no device yet, an uncommitted JAX array follows the others, and
+    shardings may differ from argument to argument.
+    """
+    if is_jax_array(x):
+        try:
+            settled = x.committed and len(x.devices()) == 1
+        except TypeError:  # ConcretizationTypeError: a tracer
+            settled = False
+        if not settled:
+            return None
+    return device(x)

@@ -1,0 +1,67 @@
+"""Binary cross-entropy, its derivatives, and nothing else.
+
+x is the logit, y the target, w the weight, p the weight of the positive class, u the
+label smoothing; logarithms are natural. With A = w p y, which pulls towards 1, and
+B = w (1 - y), which pulls towards 0 (y and 1 - y each smoothed to (1 - u) y + u / 2):
+
+    loss = A softplus(-x) + B softplus(x)      = x d + (A + B) log1p(e)
+    grad = B sigmoid(x) - A sigmoid(-x)        = d + m (A + B) q
+    hess = (A + B) sigmoid(x) sigmoid(-x)      = (A + B) q (1 - q)
+
+    s = [x >= 0]   m = 1 - 2 s   e = exp(m x) = exp(-|x|)   q = e / (1 + e)
+    d = s B - (1 - s) A          the mass that contradicts the sign of x
+
+Every term of the loss and of the Hessian is non-negative, so nothing cancels; e <= 1,
+so nothing overflows. To automatic differentiation s and m are constants, which makes
+its derivatives right to every order, at x = 0 too (abs and maximum are wrong there).
+None stands for a factor of one, so that what was not asked for costs nothing.
+"""
+
+
+def with_logits(xp, wanted, x, y, w, p, u):
+    s = xp.astype(x >= 0, x.dtype)
+    m = 1 - 2 * s
+    e = xp.exp(m * x)
+    q = e / (1 + e) if "grad" in wanted or "hess" in wanted else None
+    if p is None and not u:
+        d, whole = times(w, s - y), w  # s B - (1 - s) A to the last bit, in one operation
+    else:
+        positive, negative = masses(y, w, p, u)
+        d = s * negative - (1 - s) * positive
+        whole = w if p is None else positive + negative
+
+    def linear(d, whole):
+        # 0 times infinity is 0 here. Only an infinite x is replaced, by the largest number
+        # of its sign: where(d == 0, 0, x d) would lose the derivative by d of every
+        # correctly classified hard label.
+        finite = xp.where((d == 0) & xp.isinf(x), -m * xp.finfo(x.dtype).max, x)
+        return finite * d + times(whole, xp.log1p(e))
+
+    def by_target():
+        positive, negative = slopes(w, p, u)
+        return linear(s * negative - (1 - s) * positive, positive + negative)
+
+    value = {
+        "loss": lambda: linear(d, whole),
+        "grad": lambda: d + m * times(whole, q),
+        "hess": lambda: times(whole, q * (1 - q)),
+        "grad_targets": by_target,
+    }
+    return tuple(value[name]() for name in wanted)
+
+
+def masses(y, w, p, u):
+    """A and B. Smoothed apart: 1 - smoothed(y) would cancel near y = 1."""
+    positive, negative = y, 1 - y
+    if u:
+        positive, negative = (1 - u) * positive + u / 2, (1 - u) * negative + u / 2
+    return times(w, times(p, positive)), times(w, negative)
+
+
+def slopes(w, p, u):
+    """dA/dy and dB/dy. The loss is linear in A and B, so the same formula takes them."""
+    return times(w, times(p, 1 - u)), times(w, u - 1)
+
+
+def times(factor, term):
+    return term if factor is None else factor * term

@@ -1,0 +1,109 @@
+"""From what the caller passed to operands that fit each other, or an error that says why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from portable_bce import _checks, _dtypes
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Checked arguments, as they came: nothing is converted, broadcast or computed yet.
+
+    ``work`` is the dtype to compute in and ``dtype`` the one to return. Targets, weights
+    and mask may be Python numbers, shorter than ``x`` or of another dtype; runners decide
+    when to cast and broadcast them.
+    """
+
+    xp: Any
+    x: Any
+    targets: Any
+    weight: Any
+    pos_weight: Any
+    where: Any
+    label_smoothing: float
+    eps: float | None
+    dtype: Any
+    work: Any
+    device: Any
+
+
+def gather(
+    first: str,
+    x: Any,
+    targets: Any,
+    *,
+    weight: Any = None,
+    pos_weight: Any = None,
+    label_smoothing: float = 0.0,
+    where: Any = None,
+    compute_dtype: Any = None,
+    eps: float | None = None,
+) -> Inputs:
+    """Check everything that can be checked without looking at a value.
+
+    ``first`` is what the caller's first argument is called, "logits" or "probabilities".
+    """
+    xp = _checks.namespace(first, x)
+    _checks.dtype_kind(xp, x, first, _checks.FLOATING)
+    device = _dtypes.device_of(x)
+
+    def operand(name: str, value: Any, kinds: tuple[str, ...]) -> Any:
+        if isinstance(value, _checks.Real):
+            return float(value)
+        _checks.same_library(xp, value, name, first)
+        _checks.dtype_kind(xp, value, name, kinds)
+        _checks.same_device(value, name, first, device)
+        return value
+
+    def factor(name: str, value: Any, kinds: tuple[str, ...] = _checks.REAL) -> Any:
+        if value is None:
+            return None
+        value = operand(name, value, kinds)
+        if not isinstance(value, float):
+            _checks.broadcastable(value.shape, x.shape, name, first)
+        return value
+
+    targets = operand("targets", targets, _checks.REAL)
+    if not isinstance(targets, float):
+        _checks.same_shape(targets.shape, x.shape, "targets", first)
+    work = working_dtype(xp, x.dtype, device, compute_dtype)
+    return Inputs(
+        xp=xp,
+        x=x,
+        targets=targets,
+        weight=factor("weight", weight),
+        pos_weight=factor("pos_weight", pos_weight),
+        where=factor("where", where, _checks.BOOL),
+        label_smoothing=_checks.smoothing(label_smoothing),
+        eps=_checks.clamp(eps, xp, work),
+        dtype=x.dtype,
+        work=work,
+        device=device,
+    )
+
+
+def working_dtype(xp: Any, dtype: Any, device: Any, asked: Any = None) -> Any:
+    """Return the dtype to compute in: float32 for halves, else the caller's, or ``asked``."""
+    own = xp.float32 if _dtypes.bits(xp, dtype) < 32 else dtype
+    if asked is None:
+        return own
+    name = _checks.library(xp)
+    if _dtypes.kind(xp, asked) != "floating":
+        raise TypeError(
+            f"`compute_dtype` must be a real floating dtype of {name}, such as {name}.float64; "
+            f"got {asked!r}"
+        )
+    if _dtypes.bits(xp, asked) < _dtypes.bits(xp, own):
+        raise TypeError(
+            f"`compute_dtype` must be at least as precise as {own}, in which {dtype} is computed "
+            f"anyway; got {asked!r}"
+        )
+    if asked != own and not _dtypes.has(xp, asked, device):
+        raise TypeError(
+            f"`compute_dtype` must be a dtype that {name} has on this device; got {asked!r}. "
+            "On JAX, enable x64"
+        )
+    return asked

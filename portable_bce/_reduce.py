@@ -1,0 +1,126 @@
+"""none, sum, mean, weighted_mean: one denominator for the loss and its derivatives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from array_api_compat import array_namespace
+
+from portable_bce import _checks, _dtypes
+
+Name: TypeAlias = Literal["none", "sum", "mean", "weighted_mean"] | None
+# (xp, array, axes) -> the sum over the axes, which are kept with length 1
+Total: TypeAlias = Callable[[Any, Any, tuple[int, ...]], Any]
+
+NAMES = ("none", "sum", "mean", "weighted_mean")
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """A reduction by name, over axes that are known to exist."""
+
+    name: str
+    axes: tuple[int, ...]
+
+
+def reduction_of(name: Any, axis: Any, ndim: int) -> Reduction:
+    """Check ``reduction`` and ``axis`` against each other and the number of dimensions."""
+    name = check_name(name)
+    if name == "none" and axis is not None:
+        raise ValueError(
+            f"`axis` needs a reduction; got axis={axis!r} with reduction='none'. Leave it out, "
+            "or reduce by 'sum', 'mean' or 'weighted_mean'"
+        )
+    return Reduction(name, () if name == "none" else _checks.axes(axis, ndim))
+
+
+def check_name(name: Any) -> str:
+    """Require the name of a reduction; None is another word for "none"."""
+    if name is None:
+        return "none"
+    if not isinstance(name, str):
+        raise TypeError(f"`reduction` must be a string or None; got {name!r}")
+    if name not in NAMES:
+        raise ValueError(
+            f"`reduction` must be 'none' (or None), 'sum', 'mean' or 'weighted_mean'; got {name!r}"
+        )
+    return name
+
+
+def denominator(
+    reduction: Reduction, xp: Any, x: Any, weight: Any, where: Any, total: Total
+) -> Any:
+    """Return what a sum is divided by: None, a Python number, or an array that broadcasts.
+
+    The number of elements kept, or the sum of their weights. ``weight`` has the working
+    dtype already.
+    """
+    weighted = reduction.name == "weighted_mean" and weight is not None
+    if reduction.name in ("none", "sum"):
+        return None
+    lengths = [x.shape[axis] for axis in reduction.axes]
+    if where is None and not weighted and not any(map(_checks.unknown, lengths)):
+        return float(math.prod(lengths))
+    terms = xp.ones_like(x)
+    if weighted:
+        terms = weight * terms
+    if where is not None:
+        terms = xp.where(where, terms, 0.0)
+    return total(xp, terms, reduction.axes)
+
+
+def widest(xp: Any, device: Any) -> Any:
+    """Return float64 where the device has one, else None."""
+    dtype = getattr(xp, "float64", None)
+    return dtype if dtype is not None and _dtypes.has(xp, dtype, device) else None
+
+
+def library_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
+    """Sum by the library, in float64 where there is one.
+
+    For libraries that sum in trees or cascades themselves (PyTorch, CuPy, XLA).
+    """
+    wide = widest(xp, _dtypes.device_of(x)) if _dtypes.bits(xp, x.dtype) < 64 else None
+    return xp.sum(x, axis=axes, keepdims=True, dtype=wide or x.dtype) if axes else x
+
+
+def pairwise_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
+    """Sum wider than ``x`` where that is possible, else in pairs, whatever the library does.
+
+    Adding n numbers one by one loses up to n roundings, 10^8 float64 losses eight digits;
+    in pairs it is log2(n) (Higham, The accuracy of floating point summation, 1993). NumPy
+    sums in pairs along the last axis only.
+    """
+    wide = widest(xp, _dtypes.device_of(x))
+    if wide is not None and _dtypes.bits(xp, x.dtype) < 64:
+        return library_total(xp, x, axes)
+    for axis in axes:
+        x = _halve(xp, x, axis)
+    return x
+
+
+def chunked_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
+    """Sum the chunks of a Dask array, then their sums in Dask's tree, both as above."""
+    from dask.array import reduction  # noqa: PLC0415  only here is Dask known to be in use
+
+    def part(block: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+        return pairwise_total(array_namespace(block), block, axis)
+
+    wide = widest(xp, None) if _dtypes.bits(xp, x.dtype) < 64 else None
+    return reduction(x, chunk=part, aggregate=part, axis=axes, keepdims=True, dtype=wide or x.dtype)
+
+
+def _halve(xp: Any, x: Any, axis: int) -> Any:
+    """Add the halves of an axis to each other until eight elements are left."""
+    before = (slice(None),) * axis
+    odd = []
+    while not _checks.unknown(x.shape[axis]) and x.shape[axis] > 8:
+        half = x.shape[axis] // 2
+        if x.shape[axis] % 2:
+            odd.append(x[(*before, slice(2 * half, None), ...)])
+        x = x[(*before, slice(0, half), ...)] + x[(*before, slice(half, 2 * half), ...)]
+    x = xp.sum(x, axis=axis, keepdims=True, dtype=x.dtype)
+    return sum(odd, start=x)

@@ -1,0 +1,304 @@
+"""Binary cross-entropy from logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portable_bce import _formula, _runners
+from portable_bce._inputs import Inputs, gather
+from portable_bce._reduce import Name, Reduction, reduction_of
+from portable_bce._typing import Array, ArrayOrScalar, DType, Pullback
+from portable_bce.functional._pullback import vjp
+
+
+def bce_with_logits(
+    logits: Array,
+    targets: ArrayOrScalar,
+    *,
+    weight: ArrayOrScalar | None = None,
+    pos_weight: ArrayOrScalar | None = None,
+    label_smoothing: float = 0.0,
+    where: Array | None = None,
+    reduction: Name = "mean",
+    axis: int | tuple[int, ...] | None = None,
+    compute_dtype: DType | None = None,
+) -> Array:
+    """Binary cross-entropy between logits and targets, in nats.
+
+    For a logit x, target y, weight w and positive weight p,
+
+        loss = w (p y softplus(-x) + (1 - y) softplus(x)),    softplus(x) = log(1 + exp(x)),
+
+    accurate to a few units in the last place for every x, in the far tails and at
+    infinity too, and differentiable to every order by libraries that differentiate.
+
+    Parameters
+    ----------
+    logits : array, any shape, real floating
+        Log-odds of the label 1, of any array API library; may be infinite.
+    targets : array of the shape of `logits`, or Python number
+        Labels or probabilities in [0, 1]: floating, integer or bool.
+    weight : array that broadcasts to the shape of `logits`, or Python number, optional
+        Factor of each element's loss.
+    pos_weight : array that broadcasts to the shape of `logits`, or Python number, optional
+        Factor of the positive part, p above: above 1 it favours recall.
+    label_smoothing : float in [0, 1], default 0
+        Replaces y by (1 - u) y + u / 2 (the convention of Keras).
+    where : bool array that broadcasts to the shape of `logits`, optional
+        Elements to keep. The others add nothing to the loss or to a derivative, whatever
+        their logit, target and weight are, NaN included.
+    reduction : {"none", "sum", "mean", "weighted_mean"} or None, default "mean"
+        "none" (or None) returns a loss for each element. "mean" divides by the number of
+        elements kept, "weighted_mean" by the sum of their weights.
+    axis : int, tuple of int or None, default None
+        Axes to reduce over, None for all.
+    compute_dtype : dtype, optional
+        A wider floating dtype to compute in. float16 and bfloat16 are computed in float32
+        as it is; float32 computed in float64 is correctly rounded, nearly always.
+
+    Returns
+    -------
+    loss : array
+        Of the library, dtype and device of `logits`, rounded once: the shape of `logits`
+        for "none", else without the axes reduced over. On NumPy a 0-d result is a NumPy
+        scalar. An empty or wholly masked sum is 0, such a mean NaN.
+
+    Raises
+    ------
+    TypeError
+        An argument of the wrong kind, library or dtype.
+    ValueError
+        An argument of the wrong shape, on another device, or out of range.
+
+    See Also
+    --------
+    bce_with_logits_value_and_grad, bce_with_logits_grad_and_hess, bce_with_logits_vjp
+    check_inputs : looks for targets outside [0, 1] and NaN, which nothing here does.
+
+    Notes
+    -----
+    Targets, weights and mask are converted to the dtype that is computed in. Sums are
+    accumulated in float64 where the device has it, otherwise pairwise.
+
+    The arrangement follows Maechler, *Accurately computing log(1 - exp(-|a|))* (2012), in
+    never exponentiating a positive number; that it stays right for soft labels and under
+    differentiation is this library's: see the module ``portable_bce._formula``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import bce_with_logits
+    >>> float(bce_with_logits(np.asarray([2.0, -1.0, 40.0]), np.asarray([1, 0, 1])))
+    0.14672989952039847
+    >>> bce_with_logits(np.asarray([40.0, np.inf]), np.asarray([1, 1]), reduction="none")
+    array([4.24835426e-18, 0.00000000e+00])
+    """
+    inputs, reduced = _gathered(
+        logits,
+        targets,
+        reduction,
+        axis,
+        weight=weight,
+        pos_weight=pos_weight,
+        label_smoothing=label_smoothing,
+        where=where,
+        compute_dtype=compute_dtype,
+    )
+    (loss,) = _runners.run(_formula.with_logits, inputs, reduced, ("loss",))
+    return loss
+
+
+def bce_with_logits_value_and_grad(
+    logits: Array,
+    targets: ArrayOrScalar,
+    *,
+    weight: ArrayOrScalar | None = None,
+    pos_weight: ArrayOrScalar | None = None,
+    label_smoothing: float = 0.0,
+    where: Array | None = None,
+    reduction: Name = "mean",
+    axis: int | tuple[int, ...] | None = None,
+    compute_dtype: DType | None = None,
+) -> tuple[Array, Array]:
+    """Binary cross-entropy and its gradient by the logits, from one pass.
+
+    The gradient is w ((1 - y) sigmoid(x) - p y sigmoid(-x)), divided by the denominator of
+    the reduction, and not lost in the tails: at y = 1 it is -exp(-x) there, not 0.
+
+    Parameters
+    ----------
+    logits, targets, weight, pos_weight, label_smoothing, where, reduction, axis, compute_dtype
+        As for `bce_with_logits`.
+
+    Returns
+    -------
+    loss : array
+        As `bce_with_logits` returns it, bit for bit.
+    grad : array of the shape, dtype and device of `logits`
+        Derivative of the reduced loss, or of each element's loss for "none". Exactly 0
+        where masked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bce_with_logits`.
+
+    Notes
+    -----
+    The gradient is within 5 ULP of the larger of its size and min(sigmoid(x), sigmoid(-x)):
+    where y is close to sigmoid(x), it cancels by its nature.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import bce_with_logits_value_and_grad
+    >>> logits = np.asarray([0.0, 50.0], dtype=np.float32)
+    >>> loss, grad = bce_with_logits_value_and_grad(logits, np.asarray([0, 1]), reduction="sum")
+    >>> loss, grad
+    (np.float32(0.6931472), array([ 5.0000000e-01, -1.9287499e-22], dtype=float32))
+    """
+    inputs, reduced = _gathered(
+        logits,
+        targets,
+        reduction,
+        axis,
+        weight=weight,
+        pos_weight=pos_weight,
+        label_smoothing=label_smoothing,
+        where=where,
+        compute_dtype=compute_dtype,
+    )
+    loss, grad = _runners.run(_formula.with_logits, inputs, reduced, ("loss", "grad"))
+    return loss, grad
+
+
+def bce_with_logits_grad_and_hess(
+    logits: Array,
+    targets: ArrayOrScalar,
+    *,
+    weight: ArrayOrScalar | None = None,
+    pos_weight: ArrayOrScalar | None = None,
+    label_smoothing: float = 0.0,
+    where: Array | None = None,
+    reduction: Name = "mean",
+    axis: int | tuple[int, ...] | None = None,
+    compute_dtype: DType | None = None,
+) -> tuple[Array, Array]:
+    """Gradient and Hessian diagonal of binary cross-entropy by the logits, from one pass.
+
+    For Newton's method and for boosting, which want the derivatives of each element's own
+    loss: ask for ``reduction="none"`` (or "sum") there.
+
+    Parameters
+    ----------
+    logits, targets, weight, pos_weight, label_smoothing, where, reduction, axis, compute_dtype
+        As for `bce_with_logits`.
+
+    Returns
+    -------
+    grad : array of the shape, dtype and device of `logits`
+        As `bce_with_logits_value_and_grad` returns it, bit for bit.
+    hess : array of the shape, dtype and device of `logits`
+        Second derivative by each logit, w (p y + 1 - y) sigmoid(x) sigmoid(-x), divided by
+        the denominator of the reduction; never negative. (The Hessian is diagonal: the
+        loss is a sum over elements.)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bce_with_logits`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import bce_with_logits_grad_and_hess
+    >>> bce_with_logits_grad_and_hess(np.asarray([0.0, 50.0]), 1, reduction="none")
+    (array([-5.00000000e-01, -1.92874985e-22]), array([2.50000000e-01, 1.92874985e-22]))
+    """
+    inputs, reduced = _gathered(
+        logits,
+        targets,
+        reduction,
+        axis,
+        weight=weight,
+        pos_weight=pos_weight,
+        label_smoothing=label_smoothing,
+        where=where,
+        compute_dtype=compute_dtype,
+    )
+    grad, hess = _runners.run(_formula.with_logits, inputs, reduced, ("grad", "hess"))
+    return grad, hess
+
+
+def bce_with_logits_vjp(
+    logits: Array,
+    targets: ArrayOrScalar,
+    *,
+    weight: ArrayOrScalar | None = None,
+    pos_weight: ArrayOrScalar | None = None,
+    label_smoothing: float = 0.0,
+    where: Array | None = None,
+    reduction: Name = "mean",
+    axis: int | tuple[int, ...] | None = None,
+    compute_dtype: DType | None = None,
+) -> tuple[Array, Pullback]:
+    """Binary cross-entropy and its pullback, for frameworks that keep their own tape.
+
+    Parameters
+    ----------
+    logits, targets, weight, pos_weight, label_smoothing, where, reduction, axis, compute_dtype
+        As for `bce_with_logits`.
+
+    Returns
+    -------
+    loss : array
+        As `bce_with_logits` returns it, bit for bit.
+    pullback : callable
+        ``pullback(cotangent=1.0) -> (grad_logits, grad_targets)``. The cotangent is a
+        number, a 0-d array or an array of the shape of `loss`. May be called any number of
+        times. ``grad_logits`` has the dtype of `logits`; ``grad_targets`` has the shape of
+        `targets` (one number for a Python number) and their dtype if that is floating,
+        else that of `logits`. Both are rounded once, after scaling by the cotangent, so
+        that a loss scale keeps float16 gradients from underflowing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bce_with_logits`; the pullback for a cotangent that does not fit the loss.
+
+    Notes
+    -----
+    The derivative by a target is w (1 - u) (p softplus(-x) - softplus(x)), so -w x without
+    `pos_weight` and `label_smoothing`: infinite at an infinite logit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import bce_with_logits_vjp
+    >>> logits, targets = np.asarray([0.0, 3.0]), np.asarray([0.0, 1.0])
+    >>> loss, pullback = bce_with_logits_vjp(logits, targets, reduction="sum")
+    >>> grad_logits, grad_targets = pullback(2.0)
+    >>> grad_logits
+    array([ 1.        , -0.09485175])
+    >>> grad_targets
+    array([ 0., -6.])
+    """
+    inputs, reduced = _gathered(
+        logits,
+        targets,
+        reduction,
+        axis,
+        weight=weight,
+        pos_weight=pos_weight,
+        label_smoothing=label_smoothing,
+        where=where,
+        compute_dtype=compute_dtype,
+    )
+    return vjp(_formula.with_logits, "logits", inputs, reduced)
+
+
+def _gathered(
+    logits: Array, targets: ArrayOrScalar, reduction: Name, axis: Any, **keywords: Any
+) -> tuple[Inputs, Reduction]:
+    inputs = gather("logits", logits, targets, **keywords)
+    return inputs, reduction_of(reduction, axis, logits.ndim)

@@ -1,0 +1,272 @@
+"""Binary cross-entropy from probabilities, for models that do not give their logits."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from portable_bce import _probability, _runners
+from portable_bce._inputs import Inputs, gather
+from portable_bce._reduce import Name, Reduction, reduction_of
+from portable_bce._typing import Array, ArrayOrScalar, DType, Pullback
+from portable_bce.functional._pullback import vjp
+
+
+def bce(
+    probabilities: Array,
+    targets: ArrayOrScalar,
+    *,
+    weight: ArrayOrScalar | None = None,
+    pos_weight: ArrayOrScalar | None = None,
+    label_smoothing: float = 0.0,
+    where: Array | None = None,
+    reduction: Name = "mean",
+    axis: int | tuple[int, ...] | None = None,
+    compute_dtype: DType | None = None,
+    eps: float | None = None,
+) -> Array:
+    """Binary cross-entropy between probabilities and targets, in nats.
+
+    For a probability q, target y, weight w and positive weight p,
+
+        loss = -w (p y log q + (1 - y) log(1 - q)),    0 log 0 = 0.
+
+    Prefer `bce_with_logits` where the logits are at hand: a probability near 1 has rounded
+    the logit away before this function sees it.
+
+    Parameters
+    ----------
+    probabilities : array, any shape, real floating
+        Probabilities of the label 1, in [0, 1], of any array API library.
+    targets : array of the shape of `probabilities`, or Python number
+        Labels or probabilities in [0, 1]: floating, integer or bool.
+    weight, pos_weight, label_smoothing, where, reduction, axis, compute_dtype
+        As for `bce_with_logits`.
+    eps : float, optional
+        Clamps probabilities to [eps, 1 - eps], so that the loss stays finite; the gradient
+        is 0 where it does. By default certain and wrong costs infinity.
+
+    Returns
+    -------
+    loss : array
+        Of the library, dtype and device of `probabilities`, rounded once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bce_with_logits`; ValueError for an `eps` that the dtype cannot tell from 0.
+
+    Notes
+    -----
+    PyTorch clamps the logarithm instead, to at least -100. The nearest here is
+    ``eps=1e-7`` in float32; its gradient differs where it clamps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import bce
+    >>> bce(np.asarray([0.5, 1.0, 0.0]), np.asarray([1, 1, 1]), reduction="none")
+    array([0.69314718, 0.        ,        inf])
+    """
+    inputs, reduced = _gathered(
+        probabilities,
+        targets,
+        reduction,
+        axis,
+        weight=weight,
+        pos_weight=pos_weight,
+        label_smoothing=label_smoothing,
+        where=where,
+        compute_dtype=compute_dtype,
+        eps=eps,
+    )
+    (loss,) = _runners.run(_formula_of(inputs), inputs, reduced, ("loss",))
+    return loss
+
+
+def bce_value_and_grad(
+    probabilities: Array,
+    targets: ArrayOrScalar,
+    *,
+    weight: ArrayOrScalar | None = None,
+    pos_weight: ArrayOrScalar | None = None,
+    label_smoothing: float = 0.0,
+    where: Array | None = None,
+    reduction: Name = "mean",
+    axis: int | tuple[int, ...] | None = None,
+    compute_dtype: DType | None = None,
+    eps: float | None = None,
+) -> tuple[Array, Array]:
+    """Binary cross-entropy and its gradient by the probabilities, from one pass.
+
+    The gradient is w ((1 - y) / (1 - q) - p y / q), each quotient 0 where its numerator
+    is: -1 at q = y = 1, 1 at q = y = 0, infinite where certain and wrong.
+
+    Parameters
+    ----------
+    probabilities, targets, eps
+        As for `bce`.
+    weight, pos_weight, label_smoothing, where, reduction, axis, compute_dtype
+        As for `bce_with_logits`.
+
+    Returns
+    -------
+    loss : array
+        As `bce` returns it, bit for bit.
+    grad : array of the shape, dtype and device of `probabilities`
+        Derivative of the reduced loss, or of each element's loss for "none".
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bce`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import bce_value_and_grad
+    >>> loss, grad = bce_value_and_grad(np.asarray([0.5, 1.0]), np.asarray([1, 1]))
+    >>> grad
+    array([-1. , -0.5])
+    """
+    inputs, reduced = _gathered(
+        probabilities,
+        targets,
+        reduction,
+        axis,
+        weight=weight,
+        pos_weight=pos_weight,
+        label_smoothing=label_smoothing,
+        where=where,
+        compute_dtype=compute_dtype,
+        eps=eps,
+    )
+    loss, grad = _runners.run(_formula_of(inputs), inputs, reduced, ("loss", "grad"))
+    return loss, grad
+
+
+def bce_grad_and_hess(
+    probabilities: Array,
+    targets: ArrayOrScalar,
+    *,
+    weight: ArrayOrScalar | None = None,
+    pos_weight: ArrayOrScalar | None = None,
+    label_smoothing: float = 0.0,
+    where: Array | None = None,
+    reduction: Name = "mean",
+    axis: int | tuple[int, ...] | None = None,
+    compute_dtype: DType | None = None,
+    eps: float | None = None,
+) -> tuple[Array, Array]:
+    """Gradient and Hessian diagonal of binary cross-entropy by the probabilities.
+
+    Parameters
+    ----------
+    probabilities, targets, eps
+        As for `bce`.
+    weight, pos_weight, label_smoothing, where, reduction, axis, compute_dtype
+        As for `bce_with_logits`.
+
+    Returns
+    -------
+    grad : array of the shape, dtype and device of `probabilities`
+        As `bce_value_and_grad` returns it, bit for bit.
+    hess : array of the shape, dtype and device of `probabilities`
+        Second derivative by each probability, w (p y / q^2 + (1 - y) / (1 - q)^2), each
+        quotient 0 where its numerator is, divided by the denominator of the reduction.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bce`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import bce_grad_and_hess
+    >>> bce_grad_and_hess(np.asarray([0.5, 0.1]), np.asarray([1, 0]), reduction="none")
+    (array([-2.        ,  1.11111111]), array([4.       , 1.2345679]))
+    """
+    inputs, reduced = _gathered(
+        probabilities,
+        targets,
+        reduction,
+        axis,
+        weight=weight,
+        pos_weight=pos_weight,
+        label_smoothing=label_smoothing,
+        where=where,
+        compute_dtype=compute_dtype,
+        eps=eps,
+    )
+    grad, hess = _runners.run(_formula_of(inputs), inputs, reduced, ("grad", "hess"))
+    return grad, hess
+
+
+def bce_vjp(
+    probabilities: Array,
+    targets: ArrayOrScalar,
+    *,
+    weight: ArrayOrScalar | None = None,
+    pos_weight: ArrayOrScalar | None = None,
+    label_smoothing: float = 0.0,
+    where: Array | None = None,
+    reduction: Name = "mean",
+    axis: int | tuple[int, ...] | None = None,
+    compute_dtype: DType | None = None,
+    eps: float | None = None,
+) -> tuple[Array, Pullback]:
+    """Binary cross-entropy from probabilities and its pullback, for tape-based frameworks.
+
+    Parameters
+    ----------
+    probabilities, targets, eps
+        As for `bce`.
+    weight, pos_weight, label_smoothing, where, reduction, axis, compute_dtype
+        As for `bce_with_logits`.
+
+    Returns
+    -------
+    loss : array
+        As `bce` returns it, bit for bit.
+    pullback : callable
+        ``pullback(cotangent=1.0) -> (grad_probabilities, grad_targets)``, as that of
+        `bce_with_logits_vjp`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bce`; the pullback for a cotangent that does not fit the loss.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import bce_vjp
+    >>> loss, pullback = bce_vjp(np.asarray([0.5, 0.8]), np.asarray([1.0, 1.0]), reduction="sum")
+    >>> pullback()
+    (array([-2.  , -1.25]), array([ 0.        , -1.38629436]))
+    """
+    inputs, reduced = _gathered(
+        probabilities,
+        targets,
+        reduction,
+        axis,
+        weight=weight,
+        pos_weight=pos_weight,
+        label_smoothing=label_smoothing,
+        where=where,
+        compute_dtype=compute_dtype,
+        eps=eps,
+    )
+    return vjp(_formula_of(inputs), "probabilities", inputs, reduced)
+
+
+def _formula_of(inputs: Inputs) -> _runners.Formula:
+    return partial(_probability.with_probabilities, eps=inputs.eps)
+
+
+def _gathered(
+    probabilities: Array, targets: ArrayOrScalar, reduction: Name, axis: Any, **keywords: Any
+) -> tuple[Inputs, Reduction]:
+    inputs = gather("probabilities", probabilities, targets, **keywords)
+    return inputs, reduction_of(reduction, axis, probabilities.ndim)

@@ -1,0 +1,104 @@
+"""sigmoid, log_sigmoid and softplus: the loss of a fixed label and its gradient."""
+
+from __future__ import annotations
+
+from portable_bce import _formula, _runners
+from portable_bce._inputs import gather
+from portable_bce._reduce import Reduction
+from portable_bce._typing import Array, DType
+
+
+def sigmoid(x: Array, *, compute_dtype: DType | None = None) -> Array:
+    """Logistic function 1 / (1 + exp(-x)), the gradient of `softplus`.
+
+    Parameters
+    ----------
+    x : array, any shape, real floating
+        Logits, of any array API library.
+    compute_dtype : dtype, optional
+        A wider floating dtype to compute in, as for `bce_with_logits`.
+
+    Returns
+    -------
+    array of the shape, dtype and device of `x`
+        Within 4 ULP, without overflow, with its full precision in the lower tail.
+
+    Raises
+    ------
+    TypeError
+        Not an array, or not real floating.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import sigmoid
+    >>> sigmoid(np.asarray([-800.0, -50.0, 0.0, 800.0]))
+    array([0.00000000e+00, 1.92874985e-22, 5.00000000e-01, 1.00000000e+00])
+    """
+    return _of_label("grad", x, 0.0, compute_dtype)
+
+
+def log_sigmoid(x: Array, *, compute_dtype: DType | None = None) -> Array:
+    """Logarithm of `sigmoid`, -log(1 + exp(-x)), in nats: minus the loss of label 1.
+
+    Parameters
+    ----------
+    x : array, any shape, real floating
+        Logits, of any array API library.
+    compute_dtype : dtype, optional
+        A wider floating dtype to compute in, as for `bce_with_logits`.
+
+    Returns
+    -------
+    array of the shape, dtype and device of `x`
+        Within 4 ULP; -inf at -inf and -0.0 at inf.
+
+    Raises
+    ------
+    TypeError
+        Not an array, or not real floating.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import log_sigmoid
+    >>> log_sigmoid(np.asarray([-800.0, 0.0, 50.0]))
+    array([-8.00000000e+02, -6.93147181e-01, -1.92874985e-22])
+    """
+    return -_of_label("loss", x, 1.0, compute_dtype)
+
+
+def softplus(x: Array, *, compute_dtype: DType | None = None) -> Array:
+    """Smooth ramp log(1 + exp(x)), in nats: the loss of label 0.
+
+    Parameters
+    ----------
+    x : array, any shape, real floating
+        Logits, of any array API library.
+    compute_dtype : dtype, optional
+        A wider floating dtype to compute in, as for `bce_with_logits`.
+
+    Returns
+    -------
+    array of the shape, dtype and device of `x`
+        Within 4 ULP; 0 at -inf and inf at inf.
+
+    Raises
+    ------
+    TypeError
+        Not an array, or not real floating.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import softplus
+    >>> softplus(np.asarray([-50.0, 0.0, 800.0]))
+    array([1.92874985e-22, 6.93147181e-01, 8.00000000e+02])
+    """
+    return _of_label("loss", x, 0.0, compute_dtype)
+
+
+def _of_label(name: str, x: Array, label: float, compute_dtype: DType | None) -> Array:
+    inputs = gather("x", x, label, compute_dtype=compute_dtype)
+    (value,) = _runners.run(_formula.with_logits, inputs, Reduction("none", ()), (name,))
+    return value

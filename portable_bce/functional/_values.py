@@ -1,0 +1,113 @@
+"""The one function that looks at values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from portable_bce._inputs import Inputs, gather
+from portable_bce._typing import Array, ArrayOrScalar
+
+
+def check_inputs(
+    logits: Array,
+    targets: ArrayOrScalar,
+    *,
+    weight: ArrayOrScalar | None = None,
+    pos_weight: ArrayOrScalar | None = None,
+    where: Array | None = None,
+    from_logits: bool = True,
+) -> None:
+    """Raise an error if a value that is kept cannot mean what it should.
+
+    For debugging and for data of doubtful origin. It is the only function here that looks
+    at values: it waits for the device, computes Dask arrays, and cannot be compiled.
+
+    Parameters
+    ----------
+    logits, targets, weight, pos_weight, where
+        As for `bce_with_logits`; without `from_logits`, the first are probabilities.
+    from_logits : bool, default True
+        Whether the first argument holds logits or probabilities.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bce_with_logits` (and `bce`).
+    ValueError
+        A logit is NaN, a target or probability is outside [0, 1] or NaN, or a weight is
+        negative, infinite or NaN. Says how many are, which is the first, and where.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import check_inputs
+    >>> check_inputs(np.zeros((2, 2)), np.asarray([[0, 1], [2, 1]]))
+    Traceback (most recent call last):
+        ...
+    ValueError: `targets` must lie in [0, 1]; 1 of 4 do not, the first is 2 at index (1, 0)
+    """
+    first = "logits" if from_logits else "probabilities"
+    inputs = gather(first, logits, targets, weight=weight, pos_weight=pos_weight, where=where)
+    if from_logits:
+        _report(first, inputs, inputs.x, "not be NaN", _nan)
+    else:
+        _report(first, inputs, inputs.x, "lie in [0, 1]", _outside)
+    _report("targets", inputs, inputs.targets, "lie in [0, 1]", _outside)
+    _report("weight", inputs, inputs.weight, "be finite and not negative", _no_weight)
+    _report("pos_weight", inputs, inputs.pos_weight, "be finite and not negative", _no_weight)
+
+
+def _nan(x: Any) -> Any:
+    return x != x
+
+
+def _outside(x: Any) -> Any:
+    return (x < 0) | (x > 1) | _nan(x)
+
+
+def _no_weight(x: Any) -> Any:
+    return (x < 0) | (x == math.inf) | _nan(x)
+
+
+def _report(
+    name: str, inputs: Inputs, value: Any, rule: str, broken_by: Callable[[Any], Any]
+) -> None:
+    """Raise if a value that is kept breaks the rule."""
+    xp = inputs.xp
+    if value is None:
+        return
+    if isinstance(value, float):
+        if broken_by(value):
+            raise ValueError(f"`{name}` must {rule}; got {value}")
+        return
+    bad = broken_by(xp.astype(value, inputs.work))
+    if inputs.where is not None:
+        bad = _shrunk(xp, bad & inputs.where, value.shape)
+    flat = xp.reshape(xp.astype(bad, xp.int32), (-1,))
+    count = int(xp.count_nonzero(flat))
+    if count:
+        index = _unravel(int(xp.argmax(flat)), value.shape)
+        integral = xp.isdtype(value.dtype, "integral")
+        first = (int if integral else float)(value[index])
+        raise ValueError(
+            f"`{name}` must {rule}; {count} of {math.prod(value.shape)} do not, "
+            f"the first is {first} at index {index}"
+        )
+
+
+def _shrunk(xp: Any, bad: Any, shape: tuple[int, ...]) -> Any:
+    """Undo a broadcast: one that serves many elements is bad where any of them is kept."""
+    bad = xp.any(bad, axis=tuple(range(bad.ndim - len(shape))))
+    once = tuple(axis for axis, length in enumerate(shape) if length == 1)
+    return xp.any(bad, axis=once, keepdims=True)
+
+
+def _unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the index of an element by its place, without the (unknown) first length."""
+    index: list[int] = []
+    for length in reversed(shape[1:]):
+        flat, one = divmod(flat, length)
+        index.append(one)
+    return tuple(reversed([*index, flat][: len(shape)]))

@@ -1,0 +1,189 @@
+"""The functions with their settings kept: what a training loop passes around."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from portable_bce import _checks, functional
+from portable_bce._reduce import Name, check_name
+from portable_bce._typing import Array, ArrayOrScalar, DType, Pullback
+
+
+@dataclass(frozen=True, eq=False)
+class _Loss:
+    _: KW_ONLY
+    weight: ArrayOrScalar | None = None
+    pos_weight: ArrayOrScalar | None = None
+    label_smoothing: float = 0.0
+    reduction: Name = "mean"
+    axis: int | tuple[int, ...] | None = None
+    compute_dtype: DType | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.reduction)
+        _checks.smoothing(self.label_smoothing)
+
+    def _keywords(self, weight: ArrayOrScalar | None, where: Array | None) -> dict[str, Any]:
+        """Return the settings as keywords; what a call passes stands in for the setting."""
+        settings = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        settings["weight"] = self.weight if weight is None else weight
+        return {**settings, "where": where}
+
+
+@dataclass(frozen=True, eq=False)
+class BCEWithLogitsLoss(_Loss):
+    """Binary cross-entropy from logits, with its settings.
+
+    Parameters
+    ----------
+    weight, pos_weight, label_smoothing, reduction, axis, compute_dtype
+        As for `bce_with_logits`. The name of the reduction and the smoothing are checked
+        here, the rest when arrays come.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bce_with_logits`.
+
+    Notes
+    -----
+    Every method gives what the function of its name gives, bit for bit. `weight` of a call
+    (a batch has its own) stands in for the setting; `where` is always of a call.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import BCEWithLogitsLoss
+    >>> loss = BCEWithLogitsLoss(pos_weight=3.0, reduction="sum")
+    >>> logits, targets = np.asarray([0.0, -1.0]), np.asarray([1, 0])
+    >>> round(float(loss(logits, targets)), 6)
+    2.392703
+    >>> grad, hess = loss.grad_and_hess(logits, targets)
+    """
+
+    def __call__(
+        self,
+        logits: Array,
+        targets: ArrayOrScalar,
+        *,
+        weight: ArrayOrScalar | None = None,
+        where: Array | None = None,
+    ) -> Array:
+        """Return the loss, as `bce_with_logits`."""
+        return functional.bce_with_logits(logits, targets, **self._keywords(weight, where))
+
+    def value_and_grad(
+        self,
+        logits: Array,
+        targets: ArrayOrScalar,
+        *,
+        weight: ArrayOrScalar | None = None,
+        where: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Return loss and gradient, as `bce_with_logits_value_and_grad`."""
+        return functional.bce_with_logits_value_and_grad(
+            logits, targets, **self._keywords(weight, where)
+        )
+
+    def grad_and_hess(
+        self,
+        logits: Array,
+        targets: ArrayOrScalar,
+        *,
+        weight: ArrayOrScalar | None = None,
+        where: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Return gradient and Hessian diagonal, as `bce_with_logits_grad_and_hess`."""
+        return functional.bce_with_logits_grad_and_hess(
+            logits, targets, **self._keywords(weight, where)
+        )
+
+    def vjp(
+        self,
+        logits: Array,
+        targets: ArrayOrScalar,
+        *,
+        weight: ArrayOrScalar | None = None,
+        where: Array | None = None,
+    ) -> tuple[Array, Pullback]:
+        """Return loss and pullback, as `bce_with_logits_vjp`."""
+        return functional.bce_with_logits_vjp(logits, targets, **self._keywords(weight, where))
+
+
+@dataclass(frozen=True, eq=False)
+class BCELoss(_Loss):
+    """Binary cross-entropy from probabilities, with its settings.
+
+    Parameters
+    ----------
+    weight, pos_weight, label_smoothing, reduction, axis, compute_dtype, eps
+        As for `bce`. The name of the reduction and the smoothing are checked here, the
+        rest when arrays come.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bce`.
+
+    Notes
+    -----
+    Every method gives what the function of its name gives, bit for bit. `weight` of a call
+    stands in for the setting; `where` is always of a call.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import BCELoss
+    >>> loss = BCELoss(eps=1e-6)
+    >>> round(float(loss(np.asarray([0.5, 0.0]), np.asarray([1, 1]))), 6)
+    7.254329
+    """
+
+    eps: float | None = None
+
+    def __call__(
+        self,
+        probabilities: Array,
+        targets: ArrayOrScalar,
+        *,
+        weight: ArrayOrScalar | None = None,
+        where: Array | None = None,
+    ) -> Array:
+        """Return the loss, as `bce`."""
+        return functional.bce(probabilities, targets, **self._keywords(weight, where))
+
+    def value_and_grad(
+        self,
+        probabilities: Array,
+        targets: ArrayOrScalar,
+        *,
+        weight: ArrayOrScalar | None = None,
+        where: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Return loss and gradient, as `bce_value_and_grad`."""
+        return functional.bce_value_and_grad(
+            probabilities, targets, **self._keywords(weight, where)
+        )
+
+    def grad_and_hess(
+        self,
+        probabilities: Array,
+        targets: ArrayOrScalar,
+        *,
+        weight: ArrayOrScalar | None = None,
+        where: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Return gradient and Hessian diagonal, as `bce_grad_and_hess`."""
+        return functional.bce_grad_and_hess(probabilities, targets, **self._keywords(weight, where))
+
+    def vjp(
+        self,
+        probabilities: Array,
+        targets: ArrayOrScalar,
+        *,
+        weight: ArrayOrScalar | None = None,
+        where: Array | None = None,
+    ) -> tuple[Array, Pullback]:
+        """Return loss and pullback, as `bce_vjp`."""
+        return functional.bce_vjp(probabilities, targets, **self._keywords(weight, where))

@@ -1,0 +1,178 @@
+"""The array libraries under test, one row each, and how a test talks to them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+NUMPY_NAMES = ("float16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array library on a device, under a way of calling it.
+
+    ``examples`` bounds hypothesis: libraries that compile for every shape get fewer.
+    ``bitwise`` says whether two functions that evaluate the same formula agree to the last
+    bit; inside one compiled program XLA may contract a product and a sum.
+    """
+
+    name: str
+    xp: Any
+    device: Any = None
+    dtypes: tuple[str, ...] = NUMPY_NAMES
+    examples: int = 25
+    bitwise: bool = True
+    flushes_subnormals: bool = False
+    lazy: bool = False
+
+    def dtype(self, name: str) -> Any:
+        if name == "bfloat16" and self.name == "numpy":
+            import ml_dtypes
+
+            return np.dtype(ml_dtypes.bfloat16)
+        if self.name == "dask":
+            return np.dtype(name)  # its namespace has no float16
+        return getattr(self.xp, name)
+
+    def array(self, values: Any, dtype: str | None = None) -> Any:
+        """Copy a NumPy array (or what makes one) to this backend."""
+        source = np.array(values)
+        if source.dtype.name == "float16" and "float16" not in self.dtypes:
+            source = source.astype(np.float32)
+        array = self.xp.asarray(source.copy(), device=self.device)
+        return array if dtype is None else self.xp.astype(array, self.dtype(dtype))
+
+    def numpy(self, array: Any) -> np.ndarray[Any, Any]:
+        """Copy an array of this backend back, halves as float32 (exactly)."""
+        if str(array.dtype).endswith("bfloat16"):
+            array = self.xp.astype(array, self.xp.float32)
+        if hasattr(array, "detach"):
+            array = array.detach().cpu()
+        if self.name == "dask":
+            return np.asarray(array.compute())
+        if self.name == "cupy":
+            return np.asarray(array.get())
+        if self.name.startswith("strict"):
+            array = array.to_device(self.xp.Device("CPU_DEVICE"))
+        return np.asarray(array)
+
+    @property
+    def wide(self) -> bool:
+        """Whether there is a float64."""
+        return "float64" in self.dtypes
+
+
+def numpy_backend() -> Iterator[Backend]:
+    from array_api_compat import numpy
+
+    halves = ("bfloat16",) if importlib.util.find_spec("ml_dtypes") else ()
+    yield Backend("numpy", numpy, dtypes=(*NUMPY_NAMES, *halves), examples=100)
+
+
+def strict_backend(device: str) -> Callable[[], Iterator[Backend]]:
+    def make() -> Iterator[Backend]:
+        import array_api_strict as xp
+
+        xp.set_array_api_strict_flags(
+            api_version="2025.12", boolean_indexing=False, data_dependent_shapes=False
+        )
+        wide = () if device.startswith("no_") else ("float64",)
+        # It wraps NumPy, which warns at log(0); a caller of array-api-strict sees that.
+        with np.errstate(all="ignore"):
+            yield Backend(f"strict-{device}", xp, xp.Device(device), ("float32", *wide))
+        xp.reset_array_api_strict_flags()
+
+    return make
+
+
+def torch_backend() -> Iterator[Backend]:
+    from array_api_compat import torch as xp
+
+    yield Backend("torch", xp, dtypes=(*NUMPY_NAMES, "bfloat16"), examples=50)
+
+
+def jax_backend(name: str, x64: bool) -> Callable[[], Iterator[Backend]]:
+    def make() -> Iterator[Backend]:
+        import jax
+
+        wide = ("float64",) if x64 else ()
+        with jax.enable_x64(x64):
+            yield Backend(
+                name,
+                jax.numpy,
+                dtypes=("float16", "bfloat16", "float32", *wide),
+                examples=6 if "jit" in name else 12,
+                bitwise="jit" not in name,
+                flushes_subnormals=True,
+            )
+
+    return make
+
+
+def dask_backend() -> Iterator[Backend]:
+    import dask
+    from array_api_compat.dask import array as xp
+
+    # Computing is the caller's, with the caller's NumPy warnings at log(0) and 0 / 0.
+    with dask.config.set(scheduler="synchronous"), np.errstate(all="ignore"):
+        yield Backend("dask", xp, examples=15, lazy=True)
+
+
+def cupy_backend() -> Iterator[Backend]:
+    from array_api_compat import cupy as xp
+
+    yield Backend("cupy", xp, examples=50)
+
+
+# name -> (packages that it needs, how to make it)
+BACKENDS: dict[str, tuple[tuple[str, ...], Callable[[], Iterator[Backend]]]] = {
+    "numpy": ((), numpy_backend),
+    "strict-CPU_DEVICE": (("array_api_strict",), strict_backend("CPU_DEVICE")),
+    "strict-device1": (("array_api_strict",), strict_backend("device1")),
+    "strict-device2": (("array_api_strict",), strict_backend("device2")),
+    "strict-no_float64": (("array_api_strict",), strict_backend("no_float64")),
+    "strict-no_x64": (("array_api_strict",), strict_backend("no_x64")),
+    "torch": (("torch",), torch_backend),
+    "jax": (("jax",), jax_backend("jax", x64=True)),
+    "jax-x32": (("jax",), jax_backend("jax-x32", x64=False)),
+    "jax-jit": (("jax", "array_api_extra"), jax_backend("jax-jit", x64=True)),
+    "dask": (("dask", "array_api_extra"), dask_backend),
+    "cupy": (("cupy",), cupy_backend),
+}
+
+open_backend = {name: contextlib.contextmanager(make) for name, (_, make) in BACKENDS.items()}
+
+
+def missing(name: str) -> str | None:
+    """Return why a backend cannot be tested here, or None."""
+    for package in BACKENDS[name][0]:
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed"
+    return no_gpu() if name == "cupy" else None
+
+
+def no_gpu() -> str | None:
+    """Return why CuPy has no device here, or None."""
+    if importlib.util.find_spec("cupy") is None:
+        return "cupy is not installed"
+    import cupy
+
+    try:
+        return None if cupy.cuda.runtime.getDeviceCount() else "no CUDA device"
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"no CUDA device: {error}"
+
+
+def required() -> tuple[str, ...]:
+    """Return the backends that must not be skipped: PORTABLE_BCE_REQUIRE, comma-separated."""
+    names = os.environ.get("PORTABLE_BCE_REQUIRE", "")
+    if names == "cpu":
+        return tuple(name for name in BACKENDS if name != "cupy")
+    return tuple(filter(None, names.split(",")))

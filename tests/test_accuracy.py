@@ -1,0 +1,210 @@
+"""Every value is within a few ULP of the exact one (tests/ulp.py has the table)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mpmath import mp
+
+import portable_bce
+from tests import reference, strategies, ulp
+from tests.backends import Backend
+from tests.laws import law
+from tests.strategies import Case, cases
+
+lazy_xp_modules = [portable_bce]
+
+
+def worst(
+    backend: Backend,
+    case: Case,
+    got: Any,
+    exact: Callable[..., Any],
+    scale: Callable[..., Any] | None = None,
+) -> float:
+    """Return the largest error of an elementwise result in ULP."""
+    values = backend.numpy(got)
+    assert values.shape == case.x.shape
+    assert str(got.dtype).endswith(case.dtype)
+    return max(
+        (
+            ulp.error(
+                values[index],
+                exact(x, y, w, p, u),
+                case.dtype,
+                scale=0 if scale is None else scale(x, y, w, p, u),
+                underflow=underflow(case, x, w, p),
+                flushes=backend.flushes_subnormals,
+            )
+            for index, x, y, w, p, u in case.elements()
+        ),
+        default=0.0,
+    )
+
+
+def underflow(case: Case, x: Any, w: Any, p: Any) -> float:
+    """Return what may multiply a subnormal: a weight, and the logit if y was scaled before."""
+    return float(w) * (1 + float(p)) * (max(1.0, abs(float(x))) if case.factors() else 1.0)
+
+
+def cancelling(x: Any, y: Any, w: Any, p: Any, u: Any) -> Any:
+    """Return what a soft-label gradient cancels from, w (A + B) min(sigmoid(x), sigmoid(-x))."""
+    a, b = reference.masses(y, p, u)
+    return float(w) * (a + b) * reference.sigmoid(-abs(mp.mpf(float(x))))
+
+
+@law(cases)
+def test_loss_is_within_its_bound(backend: Backend, case: Case) -> None:
+    x, y, options = case.on(backend)
+    loss = portable_bce.bce_with_logits(x, y, reduction="none", **options)
+    bound = ulp.LOSS + ulp.PER_FACTOR * case.factors()
+    assert worst(backend, case, loss, reference.logit_loss) <= bound
+
+
+@law(cases)
+def test_gradient_is_within_its_bound(backend: Backend, case: Case) -> None:
+    x, y, options = case.on(backend)
+    _, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none", **options)
+    bound = ulp.GRAD + ulp.PER_FACTOR * case.factors()
+    assert worst(backend, case, grad, reference.logit_grad, cancelling) <= bound
+
+
+@law(lambda backend: cases(backend, hard=True, options=False))
+def test_hard_label_gradient_keeps_its_relative_accuracy(backend: Backend, case: Case) -> None:
+    x, y, _ = case.on(backend)
+    _, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none")
+    assert worst(backend, case, grad, reference.logit_grad) <= ulp.GRAD
+
+
+@law(cases)
+def test_hessian_is_within_its_bound(backend: Backend, case: Case) -> None:
+    x, y, options = case.on(backend)
+    _, hess = portable_bce.bce_with_logits_grad_and_hess(x, y, reduction="none", **options)
+    bound = ulp.HESS + ulp.PER_FACTOR * case.factors()
+    assert worst(backend, case, hess, reference.logit_hess) <= bound
+
+
+@law(lambda backend: cases(backend, dtypes=("float16", "bfloat16"), options=False))
+def _halves_are_rounded_once(backend: Backend, case: Case) -> None:
+    x, y, _ = case.on(backend)
+    loss, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none")
+    _, hess = portable_bce.bce_with_logits_grad_and_hess(x, y, reduction="none")
+    assert worst(backend, case, loss, reference.logit_loss) <= ulp.ROUNDED_ONCE
+    assert worst(backend, case, grad, reference.logit_grad, cancelling) <= ulp.ROUNDED_ONCE
+    assert worst(backend, case, hess, reference.logit_hess) <= ulp.ROUNDED_ONCE
+
+
+def test_halves_are_computed_in_float32_and_rounded_once(backend: Backend) -> None:
+    if not {"float16", "bfloat16"} & set(backend.dtypes):
+        pytest.skip(f"{backend.name} has no dtype of 16 bits")
+    _halves_are_rounded_once(backend)
+
+
+@law(lambda backend: cases(backend, dtypes=("float32",), options=False))
+def _float64_rounds_correctly(backend: Backend, case: Case) -> None:
+    x, y, _ = case.on(backend)
+    keywords = {"reduction": "none", "compute_dtype": backend.dtype("float64")}
+    loss, grad = portable_bce.bce_with_logits_value_and_grad(x, y, **keywords)
+    _, hess = portable_bce.bce_with_logits_grad_and_hess(x, y, **keywords)
+    assert worst(backend, case, loss, reference.logit_loss) <= ulp.ROUNDED_ONCE
+    assert worst(backend, case, grad, reference.logit_grad, cancelling) <= ulp.ROUNDED_ONCE
+    assert worst(backend, case, hess, reference.logit_hess) <= ulp.ROUNDED_ONCE
+
+
+def test_computing_in_float64_rounds_float32_correctly(backend: Backend) -> None:
+    if not backend.wide:
+        pytest.skip(f"{backend.name} has no float64")
+    _float64_rounds_correctly(backend)
+
+
+@law(lambda backend: cases(backend, from_logits=False))
+def test_loss_of_probabilities_is_within_its_bound(backend: Backend, case: Case) -> None:
+    q, y, options = case.on(backend)
+    loss = portable_bce.bce(q, y, reduction="none", **options)
+    xla = backend.name.startswith("jax") and case.dtype == "float64"
+    bound = (ulp.XLA_LOG1P if xla else ulp.PROBABILITY) + ulp.PER_FACTOR * case.factors()
+    assert worst(backend, case, loss, reference.probability_loss) <= bound
+
+
+@law(lambda backend: cases(backend, from_logits=False))
+def test_gradient_of_probabilities_is_within_its_bound(backend: Backend, case: Case) -> None:
+    q, y, options = case.on(backend)
+    _, grad = portable_bce.bce_value_and_grad(q, y, reduction="none", **options)
+
+    def terms(q: Any, y: Any, w: Any, p: Any, u: Any) -> Any:
+        if not case.factors() or not 0 < q < 1:
+            return 0
+        a, b = reference.masses(y, p, u)
+        return float(w) * max(a / mp.mpf(float(q)), b / (1 - mp.mpf(float(q))))
+
+    bound = ulp.PROBABILITY + ulp.PER_FACTOR * case.factors()
+    assert worst(backend, case, grad, reference.probability_grad, terms) <= bound
+
+
+@law(lambda backend: cases(backend, from_logits=False))
+def test_hessian_of_probabilities_is_within_its_bound(backend: Backend, case: Case) -> None:
+    q, y, options = case.on(backend)
+    _, hess = portable_bce.bce_grad_and_hess(q, y, reduction="none", **options)
+    bound = ulp.PROBABILITY_HESS + ulp.PER_FACTOR * case.factors()
+    assert worst(backend, case, hess, reference.probability_hess) <= bound
+
+
+@law(lambda backend: cases(backend, options=False))
+def test_sigmoid_family_is_within_its_bound(backend: Backend, case: Case) -> None:
+    x, _, _ = case.on(backend)
+    functions: dict[str, tuple[Callable[..., Any], float]] = {
+        "sigmoid": (lambda x, *_: reference.logit_grad(x, 0), ulp.GRAD),
+        "log_sigmoid": (lambda x, *_: -reference.logit_loss(x, 1), ulp.LOSS),
+        "softplus": (lambda x, *_: reference.logit_loss(x, 0), ulp.LOSS),
+    }
+    for name, (exact, bound) in functions.items():
+        assert worst(backend, case, getattr(portable_bce, name)(x), exact) <= bound, name
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_every_float16_logit_is_rounded_once(label: float) -> None:
+    """All of them, 63,488 finite and two infinite, against float64 with its own tails exact."""
+    x = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    x = x[~np.isnan(x)]
+    loss, grad = portable_bce.bce_with_logits_value_and_grad(x, label, reduction="none")
+    wide = x.astype(np.float64)
+    exact, slope = portable_bce.bce_with_logits_value_and_grad(wide, label, reduction="none")
+    with np.errstate(over="ignore"):
+        assert ulp.distance(loss, exact.astype(np.float16)).max() <= 1
+        assert ulp.distance(grad, slope.astype(np.float16)).max() <= 1
+
+
+@given(strategies.logits("float64"), strategies.targets())
+def test_reference_does_not_depend_on_its_precision(x: float, y: float) -> None:
+    names = [name for name in dir(reference) if name.startswith("logit_")]
+    low = [getattr(reference, name)(x, y) for name in names]
+    bits, reference.BITS = reference.BITS, 3 * reference.BITS
+    try:
+        high = [getattr(reference, name)(x, y) for name in names]
+    finally:
+        reference.BITS = bits
+    for name, one, other in zip(names, low, high, strict=True):
+        if one != other:
+            assert abs(one - other) <= abs(other) * mp.mpf(2) ** -120, name
+
+
+@given(st.floats(-30, 30), strategies.targets())
+def test_reference_derivatives_are_those_of_the_reference_loss(x: float, y: float) -> None:
+    with mp.workprec(400):
+        step = mp.mpf(2) ** -100
+        here = mp.mpf(x)
+
+        def loss(z: Any) -> Any:
+            a, b = reference.masses(y, 1, 0)
+            return a * reference.softplus(-z) + b * reference.softplus(z)
+
+        ahead, behind = loss(here + step), loss(here - step)
+        slope = (ahead - behind) / (2 * step)
+        curve = (ahead - 2 * loss(here) + behind) / step**2
+        assert abs(slope - reference.logit_grad(x, y)) <= mp.mpf(2) ** -90
+        assert abs(curve - reference.logit_hess(x, y)) <= mp.mpf(2) ** -90
