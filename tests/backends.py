@@ -44,10 +44,15 @@ class Backend:
     def array(self, values: Any, dtype: str | None = None) -> Any:
         """Copy a NumPy array (or what makes one) to this backend."""
         source = np.array(values)
-        if source.dtype.name == "float16" and "float16" not in self.dtypes:
-            source = source.astype(np.float32)
+        source = source.astype(self._narrowed.get(source.dtype.name, source.dtype))
         array = self.xp.asarray(source.copy(), device=self.device)
         return array if dtype is None else self.xp.astype(array, self.dtype(dtype))
+
+    @property
+    def _narrowed(self) -> dict[str, str]:
+        """What the device does not have, and what a test may pass in its place."""
+        narrow = {} if self.wide else {"float64": "float32", "int64": "int32"}
+        return narrow if "float16" in self.dtypes else {**narrow, "float16": "float32"}
 
     def numpy(self, array: Any) -> np.ndarray[Any, Any]:
         """Copy an array of this backend back, halves as float32 (exactly)."""
