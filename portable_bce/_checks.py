@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from array_api_compat import array_namespace, is_array_api_obj
 
@@ -15,6 +15,11 @@ Shape: TypeAlias = tuple[Any, ...]
 FLOATING = ("floating",)
 REAL = ("floating", "integer", "bool")
 BOOL = ("bool",)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Tell whether a value is a real Python number, or a NumPy scalar, which acts as one."""
+    return isinstance(value, Real)
 
 
 def library(xp: Any) -> str:
@@ -96,19 +101,9 @@ def broadcastable(found: Shape, expected: Shape, name: str, first: str) -> None:
     )
 
 
-def scalar(value: Any, name: str, first: str, xp: Any) -> float:
-    """Require a real Python scalar where an array could also stand."""
-    if not isinstance(value, Real):
-        raise TypeError(
-            f"`{name}` must be a real Python scalar or an array of the library of `{first}`, "
-            f"{library(xp)}; got {_type_name(value)}"
-        )
-    return float(value)
-
-
 def smoothing(value: Any) -> float:
     """Require a label smoothing, a Python number in [0, 1]."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if not is_number(value) or isinstance(value, bool):
         raise TypeError(f"`label_smoothing` must be a Python number; got {_type_name(value)}")
     if not 0 <= value <= 1:
         raise ValueError(
@@ -122,7 +117,7 @@ def clamp(value: Any, xp: Any, dtype: Any) -> float | None:
     """Require an ``eps`` that keeps probabilities from 0 and from 1 in ``dtype``."""
     if value is None:
         return None
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if not is_number(value) or isinstance(value, bool):
         raise TypeError(f"`eps` must be a Python number or None; got {_type_name(value)}")
     least = float(xp.finfo(dtype).eps) / 2
     if not least <= value < 0.5:
@@ -139,8 +134,12 @@ def axes(axis: Any, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     given = axis if isinstance(axis, tuple) else (axis,)
     for one in given:
-        if not isinstance(one, Integral) or isinstance(one, bool):
+        if not _is_integer(one):
             raise TypeError(f"`axis` must be an int, a tuple of ints or None; got {axis!r}")
+        if not ndim:
+            raise ValueError(
+                f"`axis` must be None or () for an array without dimensions; got {axis!r}"
+            )
         if not -ndim <= one < ndim:
             raise ValueError(
                 f"`axis` must lie in [{-ndim}, {ndim}) for {ndim} dimensions; got {axis!r}"
@@ -149,6 +148,10 @@ def axes(axis: Any, ndim: int) -> tuple[int, ...]:
     if len(set(found)) < len(found):
         raise ValueError(f"`axis` must not repeat an axis of {ndim} dimensions; got {axis!r}")
     return tuple(found)
+
+
+def _is_integer(value: Any) -> TypeGuard[int]:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _fits(one: Any, other: Any) -> bool:

@@ -51,7 +51,7 @@ def gather(
     device = _dtypes.device_of(x)
 
     def operand(name: str, value: Any, kinds: tuple[str, ...]) -> Any:
-        if isinstance(value, _checks.Real):
+        if _checks.is_number(value):
             return float(value)
         _checks.same_library(xp, value, name, first)
         _checks.dtype_kind(xp, value, name, kinds)
@@ -61,6 +61,11 @@ def gather(
     def factor(name: str, value: Any, kinds: tuple[str, ...] = _checks.REAL) -> Any:
         if value is None:
             return None
+        if name == "where" and _checks.is_number(value):
+            raise TypeError(
+                f"`where` must be a bool array of the library of `{first}`, {_checks.library(xp)}; "
+                f"got {type(value).__name__}. Leave it out to keep everything"
+            )
         value = operand(name, value, kinds)
         if not isinstance(value, float):
             _checks.broadcastable(value.shape, x.shape, name, first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Iterator
 from contextlib import nullcontext
 
@@ -33,6 +34,31 @@ else:
     # A pullback cannot leave jax.jit; test_lazy compiles it together with its call.
     for name in ("bce_vjp", "bce_with_logits_vjp"):
         lazy_xp_function(getattr(portable_bce, name), jax_jit=False)
+
+
+def pytest_report_header() -> list[str]:
+    """Say which code is tested, and with what."""
+    found = []
+    for package in ("numpy", "array-api-strict", "torch", "jax", "dask", "cupy-cuda13x"):
+        try:
+            found.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"no {package}")
+    return [f"portable_bce: {portable_bce.__file__}", f"backends: {', '.join(found)}"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Fail a run that was to test every backend if a package was missing."""
+    if not backends.required():
+        return
+    reasons = {str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])}
+    missing = sorted(r for r in reasons if "could not import" in r or "not installed" in r)
+    if missing:
+        terminalreporter.section("required, but not installed", red=True)
+        for reason in missing:
+            terminalreporter.line(reason)
+        session = terminalreporter._session
+        session.exitstatus = session.testsfailed = 1
 
 
 def backend_parameters() -> list[object]:

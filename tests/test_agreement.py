@@ -29,7 +29,9 @@ def agree(backend: Backend, one: Any, other: Any) -> None:
         scale = np.maximum(np.abs(wanted[finite]), np.finfo(wanted.dtype).tiny)
         apart = np.abs(got[finite].astype(np.float64) - wanted[finite])
         # The gradient cancels: an ULP of its terms, of which 1 / eps would be all.
-        bound = ulp.CONTRACTED * np.finfo(wanted.dtype).eps * np.maximum(scale, scale.max(initial=0))
+        bound = (
+            ulp.CONTRACTED * np.finfo(wanted.dtype).eps * np.maximum(scale, scale.max(initial=0))
+        )
         assert np.all(apart <= bound)
 
 

@@ -13,6 +13,7 @@ from tests.strategies import Case, cases
 
 lazy_xp_modules = [portable_bce]
 
+
 @law(cases)
 def test_loss_and_hessian_are_never_negative(backend: Backend, case: Case) -> None:
     x, y, options = case.on(backend)

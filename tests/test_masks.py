@@ -92,4 +92,6 @@ def test_masked_elements_have_no_loss_of_their_own(backend: Backend) -> None:
     x = backend.array(np.zeros(3, dtype=np.float32))
     where = backend.array(np.asarray([True, False, True]))
     loss = portable_bce.bce_with_logits(x, 1, where=where, reduction="none")
-    np.testing.assert_array_equal(backend.numpy(loss), np.float32(np.log(2)) * np.asarray([1, 0, 1]))
+    np.testing.assert_array_equal(
+        backend.numpy(loss), np.float32(np.log(2)) * np.asarray([1, 0, 1])
+    )

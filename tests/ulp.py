@@ -107,7 +107,7 @@ def distance(one: Any, other: Any) -> Any:
     one, other = np.asarray(one), np.asarray(other)
     assert one.dtype == other.dtype
     assert one.shape == other.shape
-    kind = {2: np.int16, 4: np.int32, 8: np.int64}[one.dtype.itemsize]
+    kind: Any = {2: np.int16, 4: np.int32, 8: np.int64}[one.dtype.itemsize]
 
     def place(x: Any) -> Any:
         bits = x.view(kind).astype(object)

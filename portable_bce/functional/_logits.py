@@ -7,8 +7,7 @@ from typing import Any
 from portable_bce import _formula, _runners
 from portable_bce._inputs import Inputs, gather
 from portable_bce._reduce import Name, Reduction, reduction_of
-from portable_bce._typing import Array, ArrayOrScalar, DType, Pullback
-from portable_bce.functional._pullback import vjp
+from portable_bce._typing import Array, ArrayOrScalar, DType
 
 
 def bce_with_logits(
@@ -93,7 +92,7 @@ def bce_with_logits(
     >>> bce_with_logits(np.asarray([40.0, np.inf]), np.asarray([1, 1]), reduction="none")
     array([4.24835426e-18, 0.00000000e+00])
     """
-    inputs, reduced = _gathered(
+    inputs, reduced = gathered(
         logits,
         targets,
         reduction,
@@ -157,7 +156,7 @@ def bce_with_logits_value_and_grad(
     >>> loss, grad
     (np.float32(0.6931472), array([ 5.0000000e-01, -1.9287499e-22], dtype=float32))
     """
-    inputs, reduced = _gathered(
+    inputs, reduced = gathered(
         logits,
         targets,
         reduction,
@@ -215,7 +214,7 @@ def bce_with_logits_grad_and_hess(
     >>> bce_with_logits_grad_and_hess(np.asarray([0.0, 50.0]), 1, reduction="none")
     (array([-5.00000000e-01, -1.92874985e-22]), array([2.50000000e-01, 1.92874985e-22]))
     """
-    inputs, reduced = _gathered(
+    inputs, reduced = gathered(
         logits,
         targets,
         reduction,
@@ -230,75 +229,9 @@ def bce_with_logits_grad_and_hess(
     return grad, hess
 
 
-def bce_with_logits_vjp(
-    logits: Array,
-    targets: ArrayOrScalar,
-    *,
-    weight: ArrayOrScalar | None = None,
-    pos_weight: ArrayOrScalar | None = None,
-    label_smoothing: float = 0.0,
-    where: Array | None = None,
-    reduction: Name = "mean",
-    axis: int | tuple[int, ...] | None = None,
-    compute_dtype: DType | None = None,
-) -> tuple[Array, Pullback]:
-    """Binary cross-entropy and its pullback, for frameworks that keep their own tape.
-
-    Parameters
-    ----------
-    logits, targets, weight, pos_weight, label_smoothing, where, reduction, axis, compute_dtype
-        As for `bce_with_logits`.
-
-    Returns
-    -------
-    loss : array
-        As `bce_with_logits` returns it, bit for bit.
-    pullback : callable
-        ``pullback(cotangent=1.0) -> (grad_logits, grad_targets)``. The cotangent is a
-        number, a 0-d array or an array of the shape of `loss`. May be called any number of
-        times. ``grad_logits`` has the dtype of `logits`; ``grad_targets`` has the shape of
-        `targets` (one number for a Python number) and their dtype if that is floating,
-        else that of `logits`. Both are rounded once, after scaling by the cotangent, so
-        that a loss scale keeps float16 gradients from underflowing.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `bce_with_logits`; the pullback for a cotangent that does not fit the loss.
-
-    Notes
-    -----
-    The derivative by a target is w (1 - u) (p softplus(-x) - softplus(x)), so -w x without
-    `pos_weight` and `label_smoothing`: infinite at an infinite logit.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from portable_bce import bce_with_logits_vjp
-    >>> logits, targets = np.asarray([0.0, 3.0]), np.asarray([0.0, 1.0])
-    >>> loss, pullback = bce_with_logits_vjp(logits, targets, reduction="sum")
-    >>> grad_logits, grad_targets = pullback(2.0)
-    >>> grad_logits
-    array([ 1.        , -0.09485175])
-    >>> grad_targets
-    array([ 0., -6.])
-    """
-    inputs, reduced = _gathered(
-        logits,
-        targets,
-        reduction,
-        axis,
-        weight=weight,
-        pos_weight=pos_weight,
-        label_smoothing=label_smoothing,
-        where=where,
-        compute_dtype=compute_dtype,
-    )
-    return vjp(_formula.with_logits, "logits", inputs, reduced)
-
-
-def _gathered(
+def gathered(
     logits: Array, targets: ArrayOrScalar, reduction: Name, axis: Any, **keywords: Any
 ) -> tuple[Inputs, Reduction]:
+    """Check what `bce_with_logits` was passed."""
     inputs = gather("logits", logits, targets, **keywords)
     return inputs, reduction_of(reduction, axis, logits.ndim)

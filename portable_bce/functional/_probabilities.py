@@ -8,8 +8,7 @@ from typing import Any
 from portable_bce import _probability, _runners
 from portable_bce._inputs import Inputs, gather
 from portable_bce._reduce import Name, Reduction, reduction_of
-from portable_bce._typing import Array, ArrayOrScalar, DType, Pullback
-from portable_bce.functional._pullback import vjp
+from portable_bce._typing import Array, ArrayOrScalar, DType
 
 
 def bce(
@@ -68,7 +67,7 @@ def bce(
     >>> bce(np.asarray([0.5, 1.0, 0.0]), np.asarray([1, 1, 1]), reduction="none")
     array([0.69314718, 0.        ,        inf])
     """
-    inputs, reduced = _gathered(
+    inputs, reduced = gathered(
         probabilities,
         targets,
         reduction,
@@ -80,7 +79,7 @@ def bce(
         compute_dtype=compute_dtype,
         eps=eps,
     )
-    (loss,) = _runners.run(_formula_of(inputs), inputs, reduced, ("loss",))
+    (loss,) = _runners.run(formula_of(inputs), inputs, reduced, ("loss",))
     return loss
 
 
@@ -129,7 +128,7 @@ def bce_value_and_grad(
     >>> grad
     array([-1. , -0.5])
     """
-    inputs, reduced = _gathered(
+    inputs, reduced = gathered(
         probabilities,
         targets,
         reduction,
@@ -141,7 +140,7 @@ def bce_value_and_grad(
         compute_dtype=compute_dtype,
         eps=eps,
     )
-    loss, grad = _runners.run(_formula_of(inputs), inputs, reduced, ("loss", "grad"))
+    loss, grad = _runners.run(formula_of(inputs), inputs, reduced, ("loss", "grad"))
     return loss, grad
 
 
@@ -187,7 +186,7 @@ def bce_grad_and_hess(
     >>> bce_grad_and_hess(np.asarray([0.5, 0.1]), np.asarray([1, 0]), reduction="none")
     (array([-2.        ,  1.11111111]), array([4.       , 1.2345679]))
     """
-    inputs, reduced = _gathered(
+    inputs, reduced = gathered(
         probabilities,
         targets,
         reduction,
@@ -199,74 +198,18 @@ def bce_grad_and_hess(
         compute_dtype=compute_dtype,
         eps=eps,
     )
-    grad, hess = _runners.run(_formula_of(inputs), inputs, reduced, ("grad", "hess"))
+    grad, hess = _runners.run(formula_of(inputs), inputs, reduced, ("grad", "hess"))
     return grad, hess
 
 
-def bce_vjp(
-    probabilities: Array,
-    targets: ArrayOrScalar,
-    *,
-    weight: ArrayOrScalar | None = None,
-    pos_weight: ArrayOrScalar | None = None,
-    label_smoothing: float = 0.0,
-    where: Array | None = None,
-    reduction: Name = "mean",
-    axis: int | tuple[int, ...] | None = None,
-    compute_dtype: DType | None = None,
-    eps: float | None = None,
-) -> tuple[Array, Pullback]:
-    """Binary cross-entropy from probabilities and its pullback, for tape-based frameworks.
-
-    Parameters
-    ----------
-    probabilities, targets, eps
-        As for `bce`.
-    weight, pos_weight, label_smoothing, where, reduction, axis, compute_dtype
-        As for `bce_with_logits`.
-
-    Returns
-    -------
-    loss : array
-        As `bce` returns it, bit for bit.
-    pullback : callable
-        ``pullback(cotangent=1.0) -> (grad_probabilities, grad_targets)``, as that of
-        `bce_with_logits_vjp`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `bce`; the pullback for a cotangent that does not fit the loss.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from portable_bce import bce_vjp
-    >>> loss, pullback = bce_vjp(np.asarray([0.5, 0.8]), np.asarray([1.0, 1.0]), reduction="sum")
-    >>> pullback()
-    (array([-2.  , -1.25]), array([ 0.        , -1.38629436]))
-    """
-    inputs, reduced = _gathered(
-        probabilities,
-        targets,
-        reduction,
-        axis,
-        weight=weight,
-        pos_weight=pos_weight,
-        label_smoothing=label_smoothing,
-        where=where,
-        compute_dtype=compute_dtype,
-        eps=eps,
-    )
-    return vjp(_formula_of(inputs), "probabilities", inputs, reduced)
-
-
-def _formula_of(inputs: Inputs) -> _runners.Formula:
+def formula_of(inputs: Inputs) -> _runners.Formula:
+    """Return the formula with the ``eps`` of the inputs."""
     return partial(_probability.with_probabilities, eps=inputs.eps)
 
 
-def _gathered(
+def gathered(
     probabilities: Array, targets: ArrayOrScalar, reduction: Name, axis: Any, **keywords: Any
 ) -> tuple[Inputs, Reduction]:
+    """Check what `bce` was passed."""
     inputs = gather("probabilities", probabilities, targets, **keywords)
     return inputs, reduction_of(reduction, axis, probabilities.ndim)

@@ -85,10 +85,13 @@ def _report(
     bad = broken_by(xp.astype(value, inputs.work))
     if inputs.where is not None:
         bad = _shrunk(xp, bad & inputs.where, value.shape)
-    flat = xp.reshape(xp.astype(bad, xp.int32), (-1,))
-    count = int(xp.count_nonzero(flat))
+    # Not count_nonzero and argmax: array-api-strict's device without int64 has neither.
+    flat = xp.reshape(bad, (-1,))
+    counting = xp.__array_namespace_info__().default_dtypes(device=inputs.device)["indexing"]
+    count = int(xp.sum(xp.astype(flat, counting), dtype=counting))
     if count:
-        index = _unravel(int(xp.argmax(flat)), value.shape)
+        place = xp.arange(flat.shape[0], dtype=counting, device=inputs.device)
+        index = _unravel(int(xp.min(xp.where(flat, place, flat.shape[0]))), value.shape)
         integral = xp.isdtype(value.dtype, "integral")
         first = (int if integral else float)(value[index])
         raise ValueError(

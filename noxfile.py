@@ -1,0 +1,84 @@
+"""Sessions: `nox -s tests` is what to run before a commit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+# pip, not uv: uv does not see the wheels that a machine may hold for pip (PIP_FIND_LINKS).
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["lint", "typing", "tests"]
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+
+
+def group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def wheel(session: nox.Session) -> str:
+    """Build the wheel, so that what is tested is what is published."""
+    session.install("build")
+    built = Path(session.create_tmp()) / "wheel"
+    shutil.rmtree(built, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(built), silent=True)
+    return str(next(built.glob("*.whl")).resolve())
+
+
+def run_tests(session: nox.Session, *arguments: str, require: str) -> None:
+    """Run the tests away from the checkout, or they would import it and not the wheel."""
+    away = Path(session.create_tmp()).resolve() / "away"
+    shutil.rmtree(away, ignore_errors=True)
+    shutil.copytree(ROOT / "tests", away / "tests")
+    shutil.copy(ROOT / "pyproject.toml", away)
+    with session.chdir(away):
+        session.run("pytest", *arguments, env={"PORTABLE_BCE_REQUIRE": require})
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Test the built wheel on every CPU backend."""
+    session.install(f"{wheel(session)}[demo]", *group("test"), *group("backends"))
+    run_tests(session, "-n", "auto", *session.posargs, require="cpu")
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def minimum(session: nox.Session) -> None:
+    """Test NumPy alone: the lowest versions on the oldest Python, the newest on the others."""
+    lowest = [one.replace(">=", "==") for one in PROJECT["project"]["dependencies"]]
+    pins = lowest if session.python == "3.11" else []
+    session.install(wheel(session), *pins, *group("test"))
+    run_tests(session, "-n", "auto", *session.posargs, require="numpy")
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """Test the built wheel on CuPy, which needs an NVIDIA GPU."""
+    session.install(f"{wheel(session)}[cupy]", *group("test"))
+    run_tests(session, "-m", "gpu", *session.posargs, require="cupy")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types, strictly."""
+    session.install(*group("typing"), *group("test"), ".", "nox")
+    session.run("mypy")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Train a logistic regression on real data: `nox -s demo -- --solver gd`."""
+    session.install(f"{wheel(session)}[demo]")
+    session.run("python", "-m", "portable_bce", "demo", *session.posargs)

@@ -1,0 +1,129 @@
+"""Imports run downwards, the formula imports nothing, and importing us imports no framework."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import portable_bce
+
+PACKAGE = Path(portable_bce.__file__).parent
+# Each module may import from the rows above its own, or beside it where that makes no circle.
+ROWS = [
+    ["_formula", "_typing", "_dtypes"],
+    ["_probability", "_checks"],
+    ["_inputs", "_reduce"],
+    ["_runners"],
+    ["functional"],
+    ["losses"],
+    ["__init__"],
+    ["_demo_solvers"],
+    ["_demo"],
+    ["__main__"],
+]
+ALLOWED_OUTSIDE = {"array_api_compat", "numpy", *sys.stdlib_module_names}
+
+
+def row(name: str) -> int:
+    top = name.partition(".")[0]
+    return next(index for index, names in enumerate(ROWS) if top in names)
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: import from portable_bce by name"
+            if node.module == "portable_bce":
+                found |= {f"portable_bce.{alias.name}" for alias in node.names}
+            else:
+                found.add(str(node.module))
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_run_downwards(name: str) -> None:
+    for found in imports(modules()[name]):
+        top, _, inner = found.partition(".")
+        if top == "portable_bce" and inner.split(".")[0] in {n for names in ROWS for n in names}:
+            inside = name.startswith("functional") and inner.startswith("functional")
+            assert inside or row(inner) < row(name), f"{name} imports {inner}"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in modules() if name[:5] != "_demo"))
+def test_runtime_needs_array_api_compat_and_numpy_alone(name: str) -> None:
+    outside = {found.split(".")[0] for found in imports(modules()[name])} - {"portable_bce"}
+    if name == "_reduce":
+        outside -= {"dask"}  # inside a function that only Dask arrays reach
+    assert outside <= ALLOWED_OUTSIDE
+
+
+def test_formula_imports_nothing_and_fits_one_screen() -> None:
+    path = PACKAGE / "_formula.py"
+    assert not imports(path)
+    assert len(path.read_text().splitlines()) <= 75
+
+
+def test_importing_the_package_imports_no_framework() -> None:
+    names = [
+        "torch",
+        "jax",
+        "cupy",
+        "dask",
+        "mpmath",
+        "hypothesis",
+        "sklearn",
+        "rich",
+        "matplotlib",
+    ]
+    code = (
+        "import sys, portable_bce; portable_bce.bce_with_logits(__import__('numpy').zeros(2), 1); "
+        f"print([name for name in {names} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_files_stay_short() -> None:
+    long = {
+        name: count
+        for name, path in modules().items()
+        if (count := len(path.read_text().splitlines())) > 260
+    }
+    assert not long
+
+
+@pytest.mark.parametrize("name", portable_bce.__all__)
+def test_every_public_name_is_documented_and_has_an_example(name: str) -> None:
+    public = getattr(portable_bce, name)
+    assert public.__doc__
+    for section in ("Parameters", "Raises", "Examples"):
+        assert f"{section}\n" in public.__doc__
+    assert ">>> " in public.__doc__
+
+
+@pytest.mark.parametrize("name", sorted(name for name in modules() if name[:2] != "__"))
+def test_docstring_examples_run(name: str) -> None:
+    import doctest
+
+    if name.startswith("_demo"):
+        pytest.skip("imports the packages of the demo")
+    module = importlib.import_module(f"portable_bce.{name}".removesuffix(".__init__"))
+    result = doctest.testmod(module)
+    assert not result.failed

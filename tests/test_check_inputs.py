@@ -1,0 +1,81 @@
+"""check_inputs counts bad values and says which is the first, and where."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portable_bce import check_inputs
+from tests.backends import Backend
+
+lazy_xp_modules: list[object] = []  # it looks at values: neither jitted nor lazy
+
+GOOD = np.asarray([[0.0, 1.0], [0.5, 1.0], [0.25, 0.0]], dtype=np.float32)
+
+
+def bad(position: Any, value: float) -> np.ndarray:
+    array = GOOD.copy()
+    array[position] = value
+    return array
+
+
+CASES: list[tuple[dict[str, Any], str]] = [
+    ({"logits": bad((1, 0), np.nan)}, "`logits` must not be NaN; 1 of 6 do not, the first is nan at index (1, 0)"),
+    ({"targets": bad((2, 1), 1.5)}, "`targets` must lie in [0, 1]; 1 of 6 do not, the first is 1.5 at index (2, 1)"),
+    ({"targets": bad(1, -1.0)}, "`targets` must lie in [0, 1]; 2 of 6 do not, the first is -1.0 at index (1, 0)"),
+    ({"targets": bad((0, 1), np.nan)}, "`targets` must lie in [0, 1]; 1 of 6 do not, the first is nan at index (0, 1)"),
+    ({"targets": np.asarray([[0, 1], [2, 1], [-1, 3]])}, "`targets` must lie in [0, 1]; 3 of 6 do not, the first is 2 at index (1, 0)"),
+    ({"targets": 2}, "`targets` must lie in [0, 1]; got 2.0"),
+    ({"weight": np.asarray([1.0, -2.0], dtype=np.float32)}, "`weight` must be finite and not negative; 1 of 2 do not, the first is -2.0 at index (1,)"),
+    ({"weight": bad((0, 0), np.inf)}, "`weight` must be finite and not negative; 1 of 6 do not, the first is inf at index (0, 0)"),
+    ({"pos_weight": float("nan")}, "`pos_weight` must be finite and not negative; got nan"),
+    ({"logits": bad((0, 1), 1.25), "from_logits": False}, "`probabilities` must lie in [0, 1]; 1 of 6 do not, the first is 1.25 at index (0, 1)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changed", "message"), CASES, ids=[message for _, message in CASES])
+def test_first_bad_value_is_reported(
+    backend: Backend, changed: dict[str, Any], message: str
+) -> None:
+    arguments = {"logits": GOOD, "targets": GOOD, **changed}
+    given = {
+        name: backend.array(value) if isinstance(value, np.ndarray) else value
+        for name, value in arguments.items()
+    }
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        check_inputs(given.pop("logits"), given.pop("targets"), **given)
+
+
+def test_good_values_pass(backend: Backend) -> None:
+    x = backend.array(np.asarray([np.inf, -np.inf, 0.0], dtype=np.float32))
+    y = backend.array(np.asarray([1, 0, 1]))
+    check_inputs(x, y, weight=y, pos_weight=2.0)
+    check_inputs(x, backend.array(np.asarray([True, False, True])))
+    check_inputs(backend.array(GOOD), backend.array(GOOD), from_logits=False)
+    check_inputs(backend.array(GOOD[:0]), backend.array(GOOD[:0]))
+
+
+def test_masked_values_may_be_anything(backend: Backend) -> None:
+    x = backend.array(bad((1, 0), np.nan))
+    y = backend.array(bad((1, 0), 7.0))
+    keep = np.ones(GOOD.shape, dtype=bool)
+    keep[1, 0] = False
+    check_inputs(x, y, weight=y, where=backend.array(keep))
+
+
+def test_shared_weight_counts_once_and_only_if_kept(backend: Backend) -> None:
+    x = backend.array(GOOD)
+    weight = backend.array(np.asarray([[1.0], [-1.0], [-2.0]], dtype=np.float32))
+    keep = np.ones(GOOD.shape, dtype=bool)
+    keep[1] = False
+    with pytest.raises(ValueError, match=r"1 of 3 do not, the first is -2\.0 at index \(2, 0\)$"):
+        check_inputs(x, x, weight=weight, where=backend.array(keep))
+
+
+def test_number_without_dimensions_has_an_empty_index(backend: Backend) -> None:
+    x = backend.array(np.asarray(np.nan, dtype=np.float32))
+    with pytest.raises(ValueError, match=r"1 of 1 do not, the first is nan at index \(\)$"):
+        check_inputs(x, 1)
