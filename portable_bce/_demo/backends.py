@@ -16,8 +16,8 @@ BACKENDS = {
 }
 
 
-class Unavailable(Exception):
-    """This machine cannot do what was asked; the message says why, in one line."""
+class UnavailableError(Exception):
+    """What is asked cannot be done on this machine; the message is one line."""
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def open_backend(name: str) -> Iterator[Any]:
     ------
     ModuleNotFoundError
         The library is not installed.
-    Unavailable
+    UnavailableError
         It has no device here.
     """
     xp = importlib.import_module(BACKENDS[name])
@@ -42,6 +42,6 @@ def _check_device(runtime: Any) -> None:
     try:
         count = runtime.getDeviceCount()
     except runtime.CUDARuntimeError as error:
-        raise Unavailable(f"CuPy finds no CUDA device ({error})") from error
+        raise UnavailableError(f"CuPy finds no CUDA device ({error})") from error
     if count == 0:
-        raise Unavailable("CuPy finds no CUDA device")
+        raise UnavailableError("CuPy finds no CUDA device")

@@ -1,0 +1,95 @@
+"""The command line: ``python -m portable_bce COMMAND``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from portable_bce._demo.backends import BACKENDS, UnavailableError
+from portable_bce._demo.solvers import SOLVERS
+
+# module that a command may miss -> (its name on PyPI, the extra that brings it)
+_PACKAGES = {
+    "rich": ("rich", "demo"),
+    "sklearn": ("scikit-learn", "demo"),
+    "matplotlib": ("matplotlib", "demo"),
+    "cupy": ("cupy", "cupy"),
+    "torch": ("torch", "torch"),
+    "jax": ("jax", "jax"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 2 if it cannot be run as asked.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What follows ``python -m portable_bce``, by default that of this process.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        status: int = options.run(options)
+    except UnavailableError as error:
+        return _refuse(f"{options.command}: {error}")
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in _PACKAGES:
+            raise
+        package, extra = _PACKAGES[module]
+        return _refuse(
+            f"{options.command} needs {package}, which is not installed: "
+            f'pip install "portable-bce[{extra}]"'
+        )
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m portable_bce",
+        description="Binary cross-entropy for every array API library.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_demo(commands)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
+    about = "train a logistic regression and hold it against scikit-learn's"
+    parser = commands.add_parser("demo", help=about, description=about)
+    parser.add_argument(
+        "--backend", choices=tuple(BACKENDS), default="numpy", help="default: numpy"
+    )
+    parser.add_argument(
+        "--solver", choices=tuple(SOLVERS), default="newton", help="default: newton"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the convergence to FILE")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    # Only this command needs what these import, and only the plot needs matplotlib.
+    from portable_bce._demo import report  # noqa: PLC0415
+
+    if options.plot is None:
+        return report.run(options.backend, options.solver)
+    from portable_bce._demo import plot  # noqa: PLC0415
+
+    return report.run(options.backend, options.solver, partial(plot.draw, options.plot))
+
+
+def _refuse(message: str) -> int:
+    sys.stderr.write(f"python -m portable_bce {message}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
