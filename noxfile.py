@@ -34,7 +34,8 @@ def run_tests(session: nox.Session, *arguments: str, require: str) -> None:
     away = Path(session.create_tmp()).resolve() / "away"
     shutil.rmtree(away, ignore_errors=True)
     shutil.copytree(ROOT / "tests", away / "tests")
-    shutil.copy(ROOT / "pyproject.toml", away)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, away)
     with session.chdir(away):
         session.run("pytest", *arguments, env={"PORTABLE_BCE_REQUIRE": require})
 
@@ -52,7 +53,7 @@ def minimum(session: nox.Session) -> None:
     lowest = [one.replace(">=", "==") for one in PROJECT["project"]["dependencies"]]
     pins = lowest if session.python == "3.11" else []
     session.install(wheel(session), *pins, *group("test"))
-    run_tests(session, "-n", "auto", *session.posargs, require="numpy")
+    run_tests(session, "-n", "auto", "-r", "fE", *session.posargs, require="numpy")
 
 
 @nox.session

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp
 
@@ -179,6 +179,7 @@ def test_every_float16_logit_is_rounded_once(label: float) -> None:
         assert ulp.distance(grad, slope.astype(np.float16)).max() <= 1
 
 
+@settings(deadline=None)
 @given(strategies.logits("float64"), strategies.targets())
 def test_reference_does_not_depend_on_its_precision(x: float, y: float) -> None:
     names = [name for name in dir(reference) if name.startswith("logit_")]
@@ -193,6 +194,7 @@ def test_reference_does_not_depend_on_its_precision(x: float, y: float) -> None:
             assert abs(one - other) <= abs(other) * mp.mpf(2) ** -120, name
 
 
+@settings(deadline=None)
 @given(st.floats(-30, 30), strategies.targets())
 def test_reference_derivatives_are_those_of_the_reference_loss(x: float, y: float) -> None:
     with mp.workprec(400):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import portable_bce
+from portable_bce import _formula, _probability
 from tests import ulp
 from tests.backends import Backend
 from tests.laws import law
@@ -104,6 +105,17 @@ def test_sigmoid_family_is_loss_and_gradient_of_a_fixed_label(backend: Backend) 
     agree(backend, portable_bce.softplus(x), loss)
     agree(backend, portable_bce.sigmoid(x), grad)
     agree(backend, -portable_bce.log_sigmoid(x), portable_bce.bce_with_logits(x, 1, reduction=None))
+
+
+@pytest.mark.parametrize("formula", [_formula.with_logits, _probability.with_probabilities])
+@pytest.mark.parametrize("name", ["loss", "grad", "hess", "grad_targets"])
+def test_formula_gives_each_value_alone_as_beside_the_others(formula: Any, name: str) -> None:
+    """A runner may ask for any selection, in any order."""
+    x = np.linspace(0.1, 0.9, 5)
+    names = ("hess", "grad_targets", "grad", "loss")
+    every = dict(zip(names, formula(np, names, x, 0.25, 2.0, 3.0, 0.1), strict=True))
+    (alone,) = formula(np, (name,), x, 0.25, 2.0, 3.0, 0.1)
+    np.testing.assert_array_equal(alone, every[name])
 
 
 def test_losses_are_frozen() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,11 @@ def test_docstring_examples_run(name: str) -> None:
     module = importlib.import_module(f"portable_bce.{name}".removesuffix(".__init__"))
     result = doctest.testmod(module)
     assert not result.failed
+
+
+def test_readme_examples_run() -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})  # the reader's own words
