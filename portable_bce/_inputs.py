@@ -30,6 +30,47 @@ class Inputs:
     device: Any
 
 
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """Checks what stands beside the first argument against it."""
+
+    first: str
+    xp: Any
+    shape: tuple[Any, ...]
+    device: Any
+
+    def number_or_array(self, name: str, value: Any, kinds: tuple[str, ...]) -> Any:
+        if _checks.is_number(value):
+            return float(value)
+        _checks.same_library(self.xp, value, name, self.first)
+        _checks.dtype_kind(self.xp, value, name, kinds)
+        _checks.same_device(value, name, self.first, self.device)
+        return value
+
+    def targets(self, value: Any) -> Any:
+        value = self.number_or_array("targets", value, _checks.REAL)
+        if not isinstance(value, float):
+            _checks.same_shape(value.shape, self.shape, "targets", self.first)
+        return value
+
+    def factor(self, name: str, value: Any, kinds: tuple[str, ...] = _checks.REAL) -> Any:
+        if value is None:
+            return None
+        value = self.number_or_array(name, value, kinds)
+        if not isinstance(value, float):
+            _checks.broadcastable(value.shape, self.shape, name, self.first)
+        return value
+
+    def mask(self, value: Any) -> Any:
+        if _checks.is_number(value):
+            raise TypeError(
+                f"`where` must be a bool array of the library of `{self.first}`, "
+                f"{_checks.library(self.xp)}; got {type(value).__name__}. Leave it out to keep "
+                "everything"
+            )
+        return self.factor("where", value, _checks.BOOL)
+
+
 def gather(
     first: str,
     x: Any,
@@ -49,39 +90,15 @@ def gather(
     xp = _checks.namespace(first, x)
     _checks.dtype_kind(xp, x, first, _checks.FLOATING)
     device = _dtypes.device_of(x)
-
-    def operand(name: str, value: Any, kinds: tuple[str, ...]) -> Any:
-        if _checks.is_number(value):
-            return float(value)
-        _checks.same_library(xp, value, name, first)
-        _checks.dtype_kind(xp, value, name, kinds)
-        _checks.same_device(value, name, first, device)
-        return value
-
-    def factor(name: str, value: Any, kinds: tuple[str, ...] = _checks.REAL) -> Any:
-        if value is None:
-            return None
-        if name == "where" and _checks.is_number(value):
-            raise TypeError(
-                f"`where` must be a bool array of the library of `{first}`, {_checks.library(xp)}; "
-                f"got {type(value).__name__}. Leave it out to keep everything"
-            )
-        value = operand(name, value, kinds)
-        if not isinstance(value, float):
-            _checks.broadcastable(value.shape, x.shape, name, first)
-        return value
-
-    targets = operand("targets", targets, _checks.REAL)
-    if not isinstance(targets, float):
-        _checks.same_shape(targets.shape, x.shape, "targets", first)
     work = working_dtype(xp, x.dtype, device, compute_dtype)
+    beside = _Beside(first, xp, x.shape, device)
     return Inputs(
         xp=xp,
         x=x,
-        targets=targets,
-        weight=factor("weight", weight),
-        pos_weight=factor("pos_weight", pos_weight),
-        where=factor("where", where, _checks.BOOL),
+        targets=beside.targets(targets),
+        weight=beside.factor("weight", weight),
+        pos_weight=beside.factor("pos_weight", pos_weight),
+        where=beside.mask(where),
         label_smoothing=_checks.smoothing(label_smoothing),
         eps=_checks.clamp(eps, xp, work),
         dtype=x.dtype,

@@ -105,6 +105,17 @@ def test_full_smoothing_makes_every_target_one_half(backend: Backend, case: Case
     assert ulp.distance(backend.numpy(smooth), backend.numpy(half)).max(initial=0) <= near
 
 
+@law(lambda backend: cases(backend, options=False))
+def test_smoothing_leaves_the_hessian_as_it_is(backend: Backend, case: Case) -> None:
+    """It moves mass from A to B, and the Hessian has their sum."""
+    x, y, _ = case.on(backend)
+    keywords = {"reduction": "none", "weight": 3.0}
+    _, plain = portable_bce.bce_with_logits_grad_and_hess(x, y, **keywords)
+    _, smooth = portable_bce.bce_with_logits_grad_and_hess(x, y, label_smoothing=0.1, **keywords)
+    near = 0 if backend.bitwise else ulp.CONTRACTED
+    assert ulp.distance(backend.numpy(plain), backend.numpy(smooth)).max(initial=0) <= near
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_infinite_logits_take_the_limit(backend: Backend, dtype: str) -> None:
     if dtype not in backend.dtypes:
