@@ -41,8 +41,9 @@ def with_probabilities(xp, wanted, x, y, w, p, u, eps=None):
         return xp.where(spread == 0, apart, times(w, (x - y) / xp.where(spread == 0, 1.0, spread)))
 
     def curvature():
+        # Not A / x / x: XLA makes A / (x x) of it, and x x is 0 below 1e-23 in float32.
         chance, rest = parts()
-        return positive / chance / chance + negative / rest / rest
+        return (positive / chance) * (1 / chance) + (negative / rest) * (1 / rest)
 
     def inside(derivative):
         return derivative if outside is None else xp.where(outside, 0.0, derivative)

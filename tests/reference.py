@@ -71,6 +71,8 @@ def probability_loss(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
 def probability_grad(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
     with mp.workprec(BITS):
         q, (a, b) = mpf(float(q)), masses(y, p, u)
+        if 0 < q < 1:  # on one denominator, so that what cancels cancels to nothing
+            return mpf(float(w)) * (b * q - a * (1 - q)) / (q * (1 - q))
         return times(mpf(float(w)), times(b, inverse(1 - q)) - times(a, inverse(q)))
 
 

@@ -19,6 +19,7 @@ FORMATS = {  # largest, smallest normal, smallest subnormal, log of the smallest
     "float32": (3.4028234663852886e38, 2.0**-126, 2.0**-149, -103.3),
     "float64": (1.7976931348623157e308, 2.0**-1022, 2.0**-1074, -744.4),
 }
+FACTORS = ("weight", "pos_weight")
 SOFT_EDGES = [1e-7, 1 - 1e-7, 1e-3, 0.999, 2.0**-24, 1 - 2.0**-24, 0.5]
 
 
@@ -150,14 +151,14 @@ def cases(
     if backend.flushes_subnormals:  # as inputs too: XLA takes them for zero
         x, y = normal(x, dtype), normal(y, dtype)
     chosen: dict[str, Any] = {}
-    if options and draw(st.booleans()):
-        for name in ("weight", "pos_weight"):
-            how = draw(st.sampled_from(["none", "number", "last axis", "full"]))
+    if options:
+        chosen["label_smoothing"] = draw(st.sampled_from([0.0, 0.1, 0.0, 1.0]))
+        for name in draw(st.sampled_from([(), ("weight",), ("pos_weight",), FACTORS])):
+            how = draw(st.sampled_from(["number", "last axis", "full"]))
             if how == "number":
                 chosen[name] = float(rounded(np.asarray(draw(weights())), dtype)[()])
-            elif how != "none":
+            else:
                 chosen[name] = draw(
                     arrays(weights(), shape if how == "full" else shape[-1:], dtype)
                 )
-        chosen["label_smoothing"] = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
     return Case(dtype, x, y, chosen)

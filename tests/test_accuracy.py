@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mpmath import mp
 
 import portable_bce
-from tests import reference, strategies, ulp
+from tests import grid, reference, strategies, ulp
 from tests.backends import Backend
 from tests.laws import law
 from tests.strategies import Case, cases
@@ -56,6 +56,14 @@ def cancelling(x: Any, y: Any, w: Any, p: Any, u: Any) -> Any:
     """Return what a soft-label gradient cancels from, w (A + B) min(sigmoid(x), sigmoid(-x))."""
     a, b = reference.masses(y, p, u)
     return float(w) * (a + b) * reference.sigmoid(-abs(mp.mpf(float(x))))
+
+
+def quotients(q: Any, y: Any, w: Any, p: Any, u: Any) -> Any:
+    """Return the larger of the two quotients that the gradient of probabilities cancels."""
+    if not 0 < q < 1:
+        return 0
+    a, b = reference.masses(y, p, u)
+    return float(w) * max(a / mp.mpf(float(q)), b / (1 - mp.mpf(float(q))))
 
 
 @law(cases)
@@ -136,12 +144,8 @@ def test_gradient_of_probabilities_is_within_its_bound(backend: Backend, case: C
     q, y, options = case.on(backend)
     _, grad = portable_bce.bce_value_and_grad(q, y, reduction="none", **options)
 
-    def terms(q: Any, y: Any, w: Any, p: Any, u: Any) -> Any:
-        if not case.factors() or not 0 < q < 1:
-            return 0
-        a, b = reference.masses(y, p, u)
-        return float(w) * max(a / mp.mpf(float(q)), b / (1 - mp.mpf(float(q))))
-
+    # Without factors the difference of the quotients is exact where they cancel.
+    terms = quotients if case.factors() else None
     bound = ulp.PROBABILITY + ulp.PER_FACTOR * case.factors()
     assert worst(backend, case, grad, reference.probability_grad, terms) <= bound
 
@@ -151,6 +155,53 @@ def test_hessian_of_probabilities_is_within_its_bound(backend: Backend, case: Ca
     q, y, options = case.on(backend)
     _, hess = portable_bce.bce_grad_and_hess(q, y, reduction="none", **options)
     bound = ulp.PROBABILITY_HESS + ulp.PER_FACTOR * case.factors()
+    assert worst(backend, case, hess, reference.probability_hess) <= bound
+
+
+def flushed(backend: Backend, case: Case) -> Case:
+    """Take subnormal inputs for zero where the library does."""
+    if backend.flushes_subnormals:
+        case.x, case.y = (strategies.normal(value, case.dtype) for value in (case.x, case.y))
+    return case
+
+
+@pytest.mark.parametrize("as_arrays", [False, True], ids=["numbers", "arrays"])
+@pytest.mark.parametrize("options", grid.OPTIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_grid_of_logits_is_within_its_bounds(
+    backend: Backend, dtype: str, options: str, as_arrays: bool
+) -> None:
+    if dtype not in backend.dtypes:
+        pytest.skip(f"{backend.name} has no {dtype}")
+    case = flushed(backend, grid.of_logits(dtype, grid.OPTIONS[options], as_arrays=as_arrays))
+    x, y, keywords = case.on(backend)
+    loss, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none", **keywords)
+    _, hess = portable_bce.bce_with_logits_grad_and_hess(x, y, reduction="none", **keywords)
+    more = ulp.PER_FACTOR * case.factors()
+    assert worst(backend, case, loss, reference.logit_loss) <= ulp.LOSS + more
+    assert worst(backend, case, grad, reference.logit_grad, cancelling) <= ulp.GRAD + more
+    assert worst(backend, case, hess, reference.logit_hess) <= ulp.HESS + more
+
+
+@pytest.mark.parametrize("options", grid.OPTIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_grid_of_probabilities_is_within_its_bounds(
+    backend: Backend, dtype: str, options: str
+) -> None:
+    if dtype not in backend.dtypes:
+        pytest.skip(f"{backend.name} has no {dtype}")
+    case = flushed(backend, grid.of_probabilities(dtype, grid.OPTIONS[options], as_arrays=True))
+    q, y, keywords = case.on(backend)
+    loss, grad = portable_bce.bce_value_and_grad(q, y, reduction="none", **keywords)
+    _, hess = portable_bce.bce_grad_and_hess(q, y, reduction="none", **keywords)
+    xla = backend.name.startswith("jax") and dtype == "float64"
+    more = ulp.PER_FACTOR * case.factors()
+    bound = (ulp.XLA_LOG1P if xla else ulp.PROBABILITY) + more
+    assert worst(backend, case, loss, reference.probability_loss) <= bound
+    terms = quotients if case.factors() else None
+    bound = ulp.PROBABILITY + more
+    assert worst(backend, case, grad, reference.probability_grad, terms) <= bound
+    bound = ulp.PROBABILITY_HESS + more
     assert worst(backend, case, hess, reference.probability_hess) <= bound
 
 
