@@ -49,12 +49,14 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run that was to test every backend if a package was missing."""
+    """Fail a run that was to test every CPU backend if a package was missing."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or not backends.required():
         return
     reasons = {str(report.longrepr) for report in reporter.stats.get("skipped", [])}
-    missing = sorted(reason for reason in reasons if "could not import" in reason)
+    missing = sorted(
+        reason for reason in reasons if "could not import" in reason and "'cupy'" not in reason
+    )
     if missing and "cpu" in os.environ["PORTABLE_BCE_REQUIRE"]:
         reporter.write_line("\n".join(["required, but not installed:", *missing]), red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
