@@ -90,6 +90,16 @@ def test_elementwise_cotangent_weighs_each_element(backend: Backend) -> None:
     np.testing.assert_array_equal(backend.numpy(by_some), backend.numpy(by_every) * factor)
 
 
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_masked_elements_ignore_their_cotangent(backend: Backend, poison: float) -> None:
+    x = backend.array(np.asarray([0.5, -1.0], dtype=np.float32))
+    where = backend.array(np.asarray([True, False]))
+    _, pullback = portable_bce.bce_with_logits_vjp(x, x, where=where, reduction="none")
+    some = pullback(backend.array(np.asarray([1.0, poison], dtype=np.float32)))
+    for got, wanted in zip(some, pullback(1.0), strict=True):
+        np.testing.assert_array_equal(backend.numpy(got), backend.numpy(wanted))
+
+
 def test_pullback_may_be_called_again(backend: Backend) -> None:
     x = backend.array(np.asarray([0.5, -1.0], dtype=np.float32))
     _, pullback = portable_bce.bce_with_logits_vjp(x, x)
