@@ -112,7 +112,7 @@ def test_dask_needs_no_chunk_sizes(reduction: str) -> None:
         np.testing.assert_array_max_ulp(got.compute(), np.asarray(exact), maxulp=4)
 
 
-def test_dask_sums_in_chunks_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dask_sums_in_chunks_of_their_own() -> None:
     """float64 along the first axis, where NumPy alone would add one by one."""
     array = pytest.importorskip("dask.array")
     host = np.random.default_rng(2).uniform(-2, 3, (100_000, 2))
@@ -120,6 +120,15 @@ def test_dask_sums_in_chunks_of_their_own(monkeypatch: pytest.MonkeyPatch) -> No
     got = portable_bce.bce_with_logits(x, 1, reduction="sum", axis=0).compute()
     wanted = portable_bce.bce_with_logits(host, 1, reduction="sum", axis=0)
     np.testing.assert_array_max_ulp(got, wanted, maxulp=2)
+
+
+def test_dask_adds_one_task_a_chunk_and_a_tree_to_sum() -> None:
+    """Slicing in pairs across chunks would be right too, in many times the tasks."""
+    array = pytest.importorskip("dask.array")
+    x = array.zeros(6400, chunks=100)
+    each = portable_bce.bce_with_logits(x, 1, reduction="none")
+    total = portable_bce.bce_with_logits(x, 1, reduction="sum")
+    assert len(total.__dask_graph__()) - len(each.__dask_graph__()) <= 2 * 64
 
 
 @pytest.mark.parametrize("device", ["device1", "no_float64"])
