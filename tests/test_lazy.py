@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import portable_bce
+from portable_bce import _reduce
 from tests import ulp
 
 lazy_xp_modules: list[object] = []
@@ -129,6 +131,15 @@ def test_dask_adds_one_task_a_chunk_and_a_tree_to_sum() -> None:
     each = portable_bce.bce_with_logits(x, 1, reduction="none")
     total = portable_bce.bce_with_logits(x, 1, reduction="sum")
     assert len(total.__dask_graph__()) - len(each.__dask_graph__()) <= 2 * 64
+
+
+def test_axis_of_unknown_length_is_summed_by_the_library() -> None:
+    """The standard calls such a length None; no library under test has one, Dask says NaN."""
+    lengthless = SimpleNamespace(shape=(3, None), dtype="float64")
+    xp = SimpleNamespace(sum=lambda x, **keywords: (x, keywords))
+    summed, keywords = _reduce._halve(xp, lengthless, 1)
+    assert summed is lengthless
+    assert keywords == {"axis": 1, "keepdims": True, "dtype": "float64"}
 
 
 @pytest.mark.parametrize("device", ["device1", "no_float64"])
