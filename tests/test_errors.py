@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -365,3 +368,36 @@ def test_jax_with_x64_off_is_no_error_otherwise() -> None:
     jax = pytest.importorskip("jax")
     with jax.enable_x64(False):
         assert bce_with_logits(jax.numpy.zeros(3), 1).dtype == jax.numpy.float32
+
+
+TWO_DEVICES = """
+import jax, jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+from portable_bce import bce_with_logits
+one, two = jax.devices()
+x = jax.device_put(jnp.zeros(4), two)
+assert bce_with_logits(x, jnp.ones(4)).devices() == {two}  # uncommitted: JAX moves it
+mesh = jax.make_mesh((2,), ("data",))
+shards = jax.device_put(jnp.zeros(4), NamedSharding(mesh, PartitionSpec("data")))
+whole = jax.device_put(jnp.ones(4), NamedSharding(mesh, PartitionSpec()))
+assert bce_with_logits(shards, 1, weight=whole).devices() == {one, two}
+try:
+    bce_with_logits(x, jax.device_put(jnp.ones(4), one))
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_jax_devices_are_compared_where_they_are_settled() -> None:
+    """Uncommitted arrays and shardings are JAX's to place; two committed ones are refused."""
+    pytest.importorskip("jax")
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("`targets` must be on the device of `logits`, ")
