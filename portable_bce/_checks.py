@@ -75,6 +75,18 @@ def dtype_kind(xp: Any, x: Any, name: str, allowed: tuple[str, ...]) -> None:
         raise TypeError(f"`{name}` must have {wanted}; got {x.dtype}. {mend.format(name=name)}")
 
 
+def number_or_array(
+    xp: Any, value: Any, name: str, first: str, device: Any, kinds: tuple[str, ...]
+) -> Any:
+    """Return a number as a float; require any other value to be an array beside the first."""
+    if is_number(value):
+        return float(value)
+    same_library(xp, value, name, first)
+    dtype_kind(xp, value, name, kinds)
+    same_device(value, name, first, device)
+    return value
+
+
 def same_shape(found: Shape, expected: Shape, name: str, first: str) -> None:
     """Require equal shapes, as far as they are known."""
     if len(found) == len(expected) and all(map(_fits, found, expected)):

@@ -40,12 +40,7 @@ class _Beside:
     device: Any
 
     def number_or_array(self, name: str, value: Any, kinds: tuple[str, ...]) -> Any:
-        if _checks.is_number(value):
-            return float(value)
-        _checks.same_library(self.xp, value, name, self.first)
-        _checks.dtype_kind(self.xp, value, name, kinds)
-        _checks.same_device(value, name, self.first, self.device)
-        return value
+        return _checks.number_or_array(self.xp, value, name, self.first, self.device, kinds)
 
     def targets(self, value: Any) -> Any:
         value = self.number_or_array("targets", value, _checks.REAL)

@@ -168,13 +168,13 @@ def _factor(
     cotangent: Any, shape: tuple[Any, ...], first: str, inputs: Inputs, reduction: Reduction
 ) -> Any:
     """Return the cotangent as a factor that broadcasts against the elementwise derivative."""
-    if _checks.is_number(cotangent):
-        return float(cotangent)
     xp = inputs.xp
-    _checks.same_library(xp, cotangent, "cotangent", first)
-    _checks.dtype_kind(xp, cotangent, "cotangent", _checks.FLOATING)
-    _checks.same_device(cotangent, "cotangent", first, inputs.device)
-    factor = xp.astype(cotangent, inputs.work, copy=False)
+    factor = _checks.number_or_array(
+        xp, cotangent, "cotangent", first, inputs.device, _checks.FLOATING
+    )
+    if isinstance(factor, float):
+        return factor
+    factor = xp.astype(factor, inputs.work, copy=False)
     if factor.ndim == 0:
         return factor
     _checks.same_shape(factor.shape, shape, "cotangent", "loss")
