@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from portable_bce._demo.backends import BACKENDS, UnavailableError
+from portable_bce._backends import BACKENDS, UnavailableError
 from portable_bce._demo.solvers import SOLVERS
 
 # module that a command may miss -> (its name on PyPI, the extra that brings it)

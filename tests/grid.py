@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.strategies import FORMATS, SOFT_EDGES, Case, normal, rounded
+from portable_bce.testing.strategies import FORMATS, SOFT_EDGES, rounded
+from tests.strategies import Case, normal
 
 OPTIONS: dict[str, dict[str, float]] = {
     "plain": {},

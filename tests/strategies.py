@@ -2,80 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
+from portable_bce.testing.strategies import (
+    FORMATS,
+    arrays,
+    logits,
+    probabilities,
+    rounded,
+    targets,
+    weights,
+)
 from tests.backends import Backend
 
 # Few shapes, because JAX compiles every operation for each; NumPy draws its own.
 SHAPES = [(), (0,), (1,), (7,), (3, 4), (2, 3, 2), (2, 0)]
-FORMATS = {  # largest, smallest normal, smallest subnormal, log of the smallest subnormal
-    "float16": (65504.0, 2.0**-14, 2.0**-24, -16.6),
-    "bfloat16": (3.3895313892515355e38, 2.0**-126, 2.0**-133, -92.2),
-    "float32": (3.4028234663852886e38, 2.0**-126, 2.0**-149, -103.3),
-    "float64": (1.7976931348623157e308, 2.0**-1022, 2.0**-1074, -744.4),
-}
 FACTORS = ("weight", "pos_weight")
-SOFT_EDGES = [1e-7, 1 - 1e-7, 1e-3, 0.999, 2.0**-24, 1 - 2.0**-24, 0.5]
-
-
-def logits(dtype: str, *, infinite: bool = True) -> st.SearchStrategy[float]:
-    """Logits of every magnitude, and where something happens."""
-    largest, normal, subnormal, edge = FORMATS[dtype]
-    sign = st.sampled_from([1.0, -1.0])
-    magnitude = st.floats(math.log2(subnormal), math.log2(largest), exclude_max=True)
-    special = [0.0, -0.0, largest, -largest, normal, subnormal, -subnormal, 1.0, 17.0, -37.0]
-    if infinite:
-        special += [math.inf, -math.inf]
-    return st.one_of(
-        st.floats(-40, 40),
-        st.builds(lambda s, m: s * 2.0**m, sign, magnitude),
-        st.builds(lambda s, d: s * (edge + d), sign, st.floats(-3, 3)),
-        st.sampled_from(special),
-    )
-
-
-def targets() -> st.SearchStrategy[float]:
-    """Hard labels, soft ones, and soft ones next to hard ones."""
-    return st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1), st.sampled_from(SOFT_EDGES))
-
-
-def probabilities() -> st.SearchStrategy[float]:
-    """Probabilities, certain ones and next to certain ones included."""
-    return st.one_of(
-        st.floats(0, 1),
-        st.sampled_from([0.0, 1.0, *SOFT_EDGES, 2.0**-126, 1e-30]),
-        st.builds(lambda m: 2.0**m, st.floats(-126, 0)),
-    )
-
-
-def weights() -> st.SearchStrategy[float]:
-    return st.one_of(st.just(0.0), st.floats(2.0**-10, 2.0**10))
-
-
-def arrays(
-    elements: st.SearchStrategy[float], shape: tuple[int, ...], dtype: str
-) -> st.SearchStrategy[np.ndarray[Any, Any]]:
-    """Arrays of a shape whose values are floats of ``dtype``, bfloat16 held as float32."""
-    size = math.prod(shape)
-
-    def build(values: list[float]) -> np.ndarray[Any, Any]:
-        return rounded(np.array(values, dtype=np.float64).reshape(shape), dtype)
-
-    return st.lists(elements, min_size=size, max_size=size).map(build)
-
-
-def rounded(values: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
-    """Round to ``dtype``; bfloat16 is float32 with its last 16 bits cut off."""
-    with np.errstate(over="ignore"):
-        if dtype != "bfloat16":
-            return values.astype(dtype)
-        cut = values.astype(np.float32).reshape(-1).view(np.uint32) & np.uint32(0xFFFF0000)
-        return cut.view(np.float32).reshape(values.shape)
 
 
 def normal(values: Any, dtype: str) -> Any:

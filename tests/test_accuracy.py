@@ -1,4 +1,4 @@
-"""Every value is within a few ULP of the exact one (tests/ulp.py has the table)."""
+"""Every value is within a few ULP of the exact one (portable_bce/_contract.py has the table)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from mpmath import mp
 
 import portable_bce
-from tests import grid, reference, strategies, ulp
+from portable_bce import _contract as contract
+from portable_bce.testing import reference, ulp
+from tests import grid, strategies
 from tests.backends import Backend
 from tests.laws import law
 from tests.strategies import Case, cases
@@ -70,7 +72,7 @@ def quotients(q: Any, y: Any, w: Any, p: Any, u: Any) -> Any:
 def test_loss_is_within_its_bound(backend: Backend, case: Case) -> None:
     x, y, options = case.on(backend)
     loss = portable_bce.bce_with_logits(x, y, reduction="none", **options)
-    bound = ulp.LOSS + ulp.PER_FACTOR * case.factors()
+    bound = contract.SOFT.loss + contract.PER_FACTOR * case.factors()
     assert worst(backend, case, loss, reference.logit_loss) <= bound
 
 
@@ -78,7 +80,7 @@ def test_loss_is_within_its_bound(backend: Backend, case: Case) -> None:
 def test_gradient_is_within_its_bound(backend: Backend, case: Case) -> None:
     x, y, options = case.on(backend)
     _, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none", **options)
-    bound = ulp.GRAD + ulp.PER_FACTOR * case.factors()
+    bound = contract.SOFT.grad + contract.PER_FACTOR * case.factors()
     assert worst(backend, case, grad, reference.logit_grad, cancelling) <= bound
 
 
@@ -86,14 +88,14 @@ def test_gradient_is_within_its_bound(backend: Backend, case: Case) -> None:
 def test_hard_label_gradient_keeps_its_relative_accuracy(backend: Backend, case: Case) -> None:
     x, y, _ = case.on(backend)
     _, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none")
-    assert worst(backend, case, grad, reference.logit_grad) <= ulp.GRAD
+    assert worst(backend, case, grad, reference.logit_grad) <= contract.SOFT.grad
 
 
 @law(cases)
 def test_hessian_is_within_its_bound(backend: Backend, case: Case) -> None:
     x, y, options = case.on(backend)
     _, hess = portable_bce.bce_with_logits_grad_and_hess(x, y, reduction="none", **options)
-    bound = ulp.HESS + ulp.PER_FACTOR * case.factors()
+    bound = contract.SOFT.hess + contract.PER_FACTOR * case.factors()
     assert worst(backend, case, hess, reference.logit_hess) <= bound
 
 
@@ -102,9 +104,9 @@ def _halves_are_rounded_once(backend: Backend, case: Case) -> None:
     x, y, _ = case.on(backend)
     loss, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none")
     _, hess = portable_bce.bce_with_logits_grad_and_hess(x, y, reduction="none")
-    assert worst(backend, case, loss, reference.logit_loss) <= ulp.ROUNDED_ONCE
-    assert worst(backend, case, grad, reference.logit_grad, cancelling) <= ulp.ROUNDED_ONCE
-    assert worst(backend, case, hess, reference.logit_hess) <= ulp.ROUNDED_ONCE
+    assert worst(backend, case, loss, reference.logit_loss) <= contract.ROUNDED_ONCE
+    assert worst(backend, case, grad, reference.logit_grad, cancelling) <= contract.ROUNDED_ONCE
+    assert worst(backend, case, hess, reference.logit_hess) <= contract.ROUNDED_ONCE
 
 
 def test_halves_are_computed_in_float32_and_rounded_once(backend: Backend) -> None:
@@ -119,9 +121,9 @@ def _float64_rounds_correctly(backend: Backend, case: Case) -> None:
     keywords = {"reduction": "none", "compute_dtype": backend.dtype("float64")}
     loss, grad = portable_bce.bce_with_logits_value_and_grad(x, y, **keywords)
     _, hess = portable_bce.bce_with_logits_grad_and_hess(x, y, **keywords)
-    assert worst(backend, case, loss, reference.logit_loss) <= ulp.ROUNDED_ONCE
-    assert worst(backend, case, grad, reference.logit_grad, cancelling) <= ulp.ROUNDED_ONCE
-    assert worst(backend, case, hess, reference.logit_hess) <= ulp.ROUNDED_ONCE
+    assert worst(backend, case, loss, reference.logit_loss) <= contract.ROUNDED_ONCE
+    assert worst(backend, case, grad, reference.logit_grad, cancelling) <= contract.ROUNDED_ONCE
+    assert worst(backend, case, hess, reference.logit_hess) <= contract.ROUNDED_ONCE
 
 
 def test_computing_in_float64_rounds_float32_correctly(backend: Backend) -> None:
@@ -135,7 +137,8 @@ def test_loss_of_probabilities_is_within_its_bound(backend: Backend, case: Case)
     q, y, options = case.on(backend)
     loss = portable_bce.bce(q, y, reduction="none", **options)
     xla = backend.name.startswith("jax") and case.dtype == "float64"
-    bound = (ulp.XLA_LOG1P if xla else ulp.PROBABILITY) + ulp.PER_FACTOR * case.factors()
+    bound = contract.XLA_LOG1P if xla else contract.PROBABILITY
+    bound += contract.PER_FACTOR * case.factors()
     assert worst(backend, case, loss, reference.probability_loss) <= bound
 
 
@@ -146,7 +149,7 @@ def test_gradient_of_probabilities_is_within_its_bound(backend: Backend, case: C
 
     # Without factors the difference of the quotients is exact where they cancel.
     terms = quotients if case.factors() else None
-    bound = ulp.PROBABILITY + ulp.PER_FACTOR * case.factors()
+    bound = contract.PROBABILITY + contract.PER_FACTOR * case.factors()
     assert worst(backend, case, grad, reference.probability_grad, terms) <= bound
 
 
@@ -154,7 +157,7 @@ def test_gradient_of_probabilities_is_within_its_bound(backend: Backend, case: C
 def test_hessian_of_probabilities_is_within_its_bound(backend: Backend, case: Case) -> None:
     q, y, options = case.on(backend)
     _, hess = portable_bce.bce_grad_and_hess(q, y, reduction="none", **options)
-    bound = ulp.PROBABILITY_HESS + ulp.PER_FACTOR * case.factors()
+    bound = contract.PROBABILITY_HESS + contract.PER_FACTOR * case.factors()
     assert worst(backend, case, hess, reference.probability_hess) <= bound
 
 
@@ -177,10 +180,10 @@ def test_grid_of_logits_is_within_its_bounds(
     x, y, keywords = case.on(backend)
     loss, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none", **keywords)
     _, hess = portable_bce.bce_with_logits_grad_and_hess(x, y, reduction="none", **keywords)
-    more = ulp.PER_FACTOR * case.factors()
-    assert worst(backend, case, loss, reference.logit_loss) <= ulp.LOSS + more
-    assert worst(backend, case, grad, reference.logit_grad, cancelling) <= ulp.GRAD + more
-    assert worst(backend, case, hess, reference.logit_hess) <= ulp.HESS + more
+    more = contract.PER_FACTOR * case.factors()
+    assert worst(backend, case, loss, reference.logit_loss) <= contract.SOFT.loss + more
+    assert worst(backend, case, grad, reference.logit_grad, cancelling) <= contract.SOFT.grad + more
+    assert worst(backend, case, hess, reference.logit_hess) <= contract.SOFT.hess + more
 
 
 @pytest.mark.parametrize("options", grid.OPTIONS)
@@ -195,13 +198,13 @@ def test_grid_of_probabilities_is_within_its_bounds(
     loss, grad = portable_bce.bce_value_and_grad(q, y, reduction="none", **keywords)
     _, hess = portable_bce.bce_grad_and_hess(q, y, reduction="none", **keywords)
     xla = backend.name.startswith("jax") and dtype == "float64"
-    more = ulp.PER_FACTOR * case.factors()
-    bound = (ulp.XLA_LOG1P if xla else ulp.PROBABILITY) + more
+    more = contract.PER_FACTOR * case.factors()
+    bound = (contract.XLA_LOG1P if xla else contract.PROBABILITY) + more
     assert worst(backend, case, loss, reference.probability_loss) <= bound
     terms = quotients if case.factors() else None
-    bound = ulp.PROBABILITY + more
+    bound = contract.PROBABILITY + more
     assert worst(backend, case, grad, reference.probability_grad, terms) <= bound
-    bound = ulp.PROBABILITY_HESS + more
+    bound = contract.PROBABILITY_HESS + more
     assert worst(backend, case, hess, reference.probability_hess) <= bound
 
 
@@ -209,9 +212,9 @@ def test_grid_of_probabilities_is_within_its_bounds(
 def test_sigmoid_family_is_within_its_bound(backend: Backend, case: Case) -> None:
     x, _, _ = case.on(backend)
     functions: dict[str, tuple[Callable[..., Any], float]] = {
-        "sigmoid": (lambda x, *_: reference.logit_grad(x, 0), ulp.GRAD),
-        "log_sigmoid": (lambda x, *_: -reference.logit_loss(x, 1), ulp.LOSS),
-        "softplus": (lambda x, *_: reference.logit_loss(x, 0), ulp.LOSS),
+        "sigmoid": (lambda x, *_: reference.logit_grad(x, 0), contract.SOFT.grad),
+        "log_sigmoid": (lambda x, *_: -reference.logit_loss(x, 1), contract.SOFT.loss),
+        "softplus": (lambda x, *_: reference.logit_loss(x, 0), contract.SOFT.loss),
     }
     for name, (exact, bound) in functions.items():
         assert worst(backend, case, getattr(portable_bce, name)(x), exact) <= bound, name

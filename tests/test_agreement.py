@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import portable_bce
+from portable_bce import _contract as contract
 from portable_bce import _formula, _probability
-from tests import ulp
 from tests.backends import Backend
 from tests.laws import law
 from tests.strategies import Case, cases
@@ -31,7 +31,9 @@ def agree(backend: Backend, one: Any, other: Any) -> None:
         apart = np.abs(got[finite].astype(np.float64) - wanted[finite])
         # The gradient cancels: an ULP of its terms, of which 1 / eps would be all.
         bound = (
-            ulp.CONTRACTED * np.finfo(wanted.dtype).eps * np.maximum(scale, scale.max(initial=0))
+            contract.CONTRACTED
+            * np.finfo(wanted.dtype).eps
+            * np.maximum(scale, scale.max(initial=0))
         )
         assert np.all(apart <= bound)
 

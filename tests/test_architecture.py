@@ -16,14 +16,15 @@ import portable_bce
 PACKAGE = Path(portable_bce.__file__).parent
 # Each module may import from the rows above its own, or beside it where that makes no circle.
 ROWS = [
-    ["_formula", "_typing", "_dtypes"],
+    ["_formula", "_typing", "_dtypes", "_contract", "_backends"],
     ["_probability", "_checks"],
     ["_inputs", "_reduce"],
     ["_runners"],
     ["functional"],
     ["losses"],
     ["__init__"],
-    ["_demo"],
+    ["testing"],
+    ["_demo", "_verify"],
     ["__main__"],
 ]
 ALLOWED_OUTSIDE = {"array_api_compat", "numpy", *sys.stdlib_module_names}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from portable_bce import __main__ as command
-from portable_bce._demo.backends import BACKENDS, open_backend
+from portable_bce._backends import BACKENDS, open_backend
 from portable_bce._demo.solvers import SOLVERS, Problem, Step, newton
 from tests.backends import no_gpu
 

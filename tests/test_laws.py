@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import portable_bce
-from tests import ulp
+from portable_bce import _contract as contract
+from portable_bce.testing import ulp
 from tests.backends import Backend
 from tests.laws import law
 from tests.strategies import Case, cases
@@ -37,7 +38,7 @@ def test_flipping_label_and_logit_preserves_loss_and_negates_gradient(
     other_x, other_y, _ = flipped.on(backend)
     loss, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none")
     other, slope = portable_bce.bce_with_logits_value_and_grad(other_x, other_y, reduction="none")
-    near = 0 if backend.bitwise else ulp.CONTRACTED
+    near = 0 if backend.bitwise else contract.CONTRACTED
     assert ulp.distance(backend.numpy(loss), backend.numpy(other)).max(initial=0) <= near
     apart = np.abs(backend.numpy(grad) + backend.numpy(slope))
     assert np.all(apart <= near * np.finfo(case.dtype).eps)
@@ -51,7 +52,7 @@ def test_unit_pos_weight_and_weight_change_nothing(backend: Backend, case: Case)
     other, slope = portable_bce.bce_with_logits_value_and_grad(
         x, y, reduction="none", weight=1.0, pos_weight=1.0
     )
-    near = 1 + (0 if backend.bitwise else ulp.CONTRACTED)  # A + B = y + (1 - y) may round
+    near = 1 + (0 if backend.bitwise else contract.CONTRACTED)  # A + B = y + (1 - y) may round
     assert ulp.distance(backend.numpy(loss), backend.numpy(other)).max(initial=0) <= near
     quarter = np.finfo(case.dtype).eps  # of a gradient of at most 1
     assert np.all(np.abs(backend.numpy(grad) - backend.numpy(slope)) <= near * quarter)
@@ -92,7 +93,7 @@ def test_pos_weight_scales_the_positive_part_alone(backend: Backend, case: Case)
     got = loss(y, p)
     fair = (wanted < np.finfo(case.dtype).max / 8) & (wanted > np.finfo(case.dtype).tiny)
     unit = np.spacing(wanted[fair].astype(case.dtype)).astype(np.float64)
-    bound = 3 * (ulp.LOSS + ulp.PER_FACTOR)  # three losses, each within its bound
+    bound = 3 * (contract.SOFT.loss + contract.PER_FACTOR)  # three losses, each within its bound
     assert np.all(np.abs(got[fair] - wanted[fair]) <= bound * unit)
 
 
@@ -101,7 +102,7 @@ def test_full_smoothing_makes_every_target_one_half(backend: Backend, case: Case
     x, y, _ = case.on(backend)
     smooth = portable_bce.bce_with_logits(x, y, label_smoothing=1.0, reduction="none")
     half = portable_bce.bce_with_logits(x, 0.5, reduction="none")
-    near = 0 if backend.bitwise else ulp.CONTRACTED
+    near = 0 if backend.bitwise else contract.CONTRACTED
     assert ulp.distance(backend.numpy(smooth), backend.numpy(half)).max(initial=0) <= near
 
 
@@ -112,7 +113,7 @@ def test_smoothing_leaves_the_hessian_as_it_is(backend: Backend, case: Case) -> 
     keywords = {"reduction": "none", "weight": 3.0}
     _, plain = portable_bce.bce_with_logits_grad_and_hess(x, y, **keywords)
     _, smooth = portable_bce.bce_with_logits_grad_and_hess(x, y, label_smoothing=0.1, **keywords)
-    near = 0 if backend.bitwise else ulp.CONTRACTED
+    near = 0 if backend.bitwise else contract.CONTRACTED
     assert ulp.distance(backend.numpy(plain), backend.numpy(smooth)).max(initial=0) <= near
 
 
@@ -194,7 +195,7 @@ def test_sigmoid_of_the_flipped_logit_is_the_complement(backend: Backend, case: 
     one = backend.numpy(portable_bce.sigmoid(x)).astype(np.float64)
     other = backend.numpy(portable_bce.sigmoid(-x)).astype(np.float64)
     # Each is at most 1 and within GRAD ULP, half of 1's eps each below 1.
-    assert np.all(np.abs(one + other - 1) <= ulp.GRAD * np.finfo(case.dtype).eps)
+    assert np.all(np.abs(one + other - 1) <= contract.SOFT.grad * np.finfo(case.dtype).eps)
 
 
 @law(lambda backend: cases(backend, options=False))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import portable_bce
+from portable_bce import _contract as contract
 from portable_bce import _reduce
-from tests import ulp
 
 lazy_xp_modules: list[object] = []
 
@@ -55,7 +55,7 @@ def test_jax_compiles_everything_at_once(reduction: str, axis: Any) -> None:
         got, wanted = np.asarray(one), np.asarray(other)
         # Of the largest, because gradients cancel; twice, for a product with the cotangent.
         unit = np.finfo(np.float32).eps * np.abs(wanted).max(initial=0)
-        assert np.all(np.abs(got - wanted) <= 2 * ulp.CONTRACTED * unit)
+        assert np.all(np.abs(got - wanted) <= 2 * contract.CONTRACTED * unit)
 
 
 @pytest.mark.parametrize(("reduction", "axis"), REDUCTIONS)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import strategies as st
 
 import portable_bce
-from tests import ulp
+from portable_bce import _contract as contract
+from portable_bce.testing import ulp
 from tests.backends import Backend
 from tests.laws import law
 from tests.strategies import Case, cases
@@ -49,17 +50,17 @@ def test_mask_equals_leaving_the_elements_out(
     wanted, slope = portable_bce.bce_with_logits_value_and_grad(
         part_x, part_y, reduction=reduction, **part_options
     )
-    near = 0 if backend.bitwise else ulp.CONTRACTED
-    near += ulp.SUM if backend.wide else ulp.NARROW_SUM  # summed in another order
+    near = 0 if backend.bitwise else contract.CONTRACTED
+    near += contract.SUM if backend.wide else contract.NARROW_SUM  # summed in another order
     # Vectorised exp and log1p may depend on an element's place (DESIGN.md section 5).
-    near += ulp.LOSS
+    near += contract.SOFT.loss
     got, exact = backend.numpy(loss), backend.numpy(wanted)
     assert ulp.distance(got, exact) <= near
     gradient, inside = backend.numpy(grad), backend.numpy(grad)[keep]
     assert not np.any(np.where(keep, 0, gradient))
     fair = np.isfinite(backend.numpy(slope))
     scale = np.abs(backend.numpy(slope)[fair]).max(initial=0)
-    bound = 2 * (ulp.GRAD + near) * np.finfo(case.dtype).eps * scale
+    bound = 2 * (contract.SOFT.grad + near) * np.finfo(case.dtype).eps * scale
     assert np.all(np.abs(inside[fair] - backend.numpy(slope)[fair]) <= bound)
 
 

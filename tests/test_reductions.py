@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import portable_bce
-from tests import ulp
+from portable_bce import _contract as contract
+from portable_bce.testing import ulp
 from tests.backends import Backend
 
 lazy_xp_modules = [portable_bce]
@@ -61,8 +62,8 @@ def test_reductions_are_sums_over_one_denominator(
         mean = total / divisor
     wanted = np.squeeze(mean, axis=axis)
     got = backend.numpy(loss)
-    near = ulp.SUM if backend.wide else ulp.NARROW_SUM
-    near += 0 if backend.bitwise else ulp.CONTRACTED
+    near = contract.SUM if backend.wide else contract.NARROW_SUM
+    near += 0 if backend.bitwise else contract.CONTRACTED
     assert got.shape == wanted.shape
     assert got.dtype == np.float32
     assert ulp.distance(got, wanted.astype(np.float32)).max() <= near
@@ -105,7 +106,7 @@ def test_weighted_mean_of_equal_weights_is_the_mean(backend: Backend) -> None:
     one = portable_bce.bce_with_logits(**given, reduction="weighted_mean", weight=4.0)
     other = portable_bce.bce_with_logits(**given, reduction="mean")
     apart = ulp.distance(backend.numpy(one), backend.numpy(other))
-    assert apart <= (0 if backend.bitwise else ulp.CONTRACTED)
+    assert apart <= (0 if backend.bitwise else contract.CONTRACTED)
 
 
 def test_weight_along_the_last_axis_counts_for_every_row(backend: Backend) -> None:
@@ -117,7 +118,7 @@ def test_weight_along_the_last_axis_counts_for_every_row(backend: Backend) -> No
     one = portable_bce.bce_with_logits_value_and_grad(**given, reduction="weighted_mean")
     given["weight"] = full
     other = portable_bce.bce_with_logits_value_and_grad(**given, reduction="weighted_mean")
-    near = 0 if backend.bitwise else ulp.CONTRACTED
+    near = 0 if backend.bitwise else contract.CONTRACTED
     for got, wanted in zip(one, other, strict=True):
         assert ulp.distance(backend.numpy(got), backend.numpy(wanted)).max() <= near
 
@@ -178,8 +179,8 @@ def test_sums_are_exact_to_a_few_ulp(backend: Backend, dtype: str, axis: int | N
     loss = backend.numpy(portable_bce.bce_with_logits(x, 1, reduction="sum", axis=axis))
     lines = [terms.ravel()] if axis is None else np.moveaxis(terms, axis, -1)
     exact = np.asarray([math.fsum(line.tolist()) for line in lines]).astype(dtype)
-    near = ulp.SUM if backend.wide else ulp.NARROW_SUM
-    near += 0 if backend.bitwise else ulp.CONTRACTED
+    near = contract.SUM if backend.wide else contract.NARROW_SUM
+    near += 0 if backend.bitwise else contract.CONTRACTED
     assert ulp.distance(np.atleast_1d(loss), exact).max() <= near
 
 
@@ -191,6 +192,6 @@ def test_bool_mask_along_the_last_axis_masks_every_row(backend: Backend) -> None
     one = portable_bce.bce_with_logits_value_and_grad(**given, axis=0)
     given["where"] = backend.array(np.broadcast_to(row, host["logits"].shape))
     other = portable_bce.bce_with_logits_value_and_grad(**given, axis=0)
-    near = 0 if backend.bitwise else ulp.CONTRACTED
+    near = 0 if backend.bitwise else contract.CONTRACTED
     for got, wanted in zip(one, other, strict=True):
         assert ulp.distance(backend.numpy(got), backend.numpy(wanted)).max() <= near

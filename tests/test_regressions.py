@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import portable_bce
-from tests import ulp
+from portable_bce import _contract as contract
+from portable_bce.testing import ulp
 from tests.backends import Backend
 
 lazy_xp_modules = [portable_bce]
@@ -28,7 +29,7 @@ def test_pytorch_195529_and_195677_gradient_is_not_lost_in_the_tail(
         pytest.skip(f"{backend.name} has no {dtype}")
     logits = backend.array(np.asarray([x, 2 * x]), dtype)
     _, grad = portable_bce.bce_with_logits_value_and_grad(logits, 1, reduction="sum")
-    near(backend.numpy(grad), [-math.exp(-x), -math.exp(-2 * x)], ulp.GRAD)
+    near(backend.numpy(grad), [-math.exp(-x), -math.exp(-2 * x)], contract.SOFT.grad)
 
 
 def test_pytorch_49844_minus_infinity_and_label_zero_cost_nothing(backend: Backend) -> None:
@@ -42,14 +43,14 @@ def test_pytorch_102894_infinity_and_label_one_cost_nothing(backend: Backend) ->
     x = backend.array(np.asarray([np.inf, 1.0], dtype=np.float32))
     y = backend.array(np.asarray([1.0, 0.0], dtype=np.float32))
     loss = backend.numpy(portable_bce.bce_with_logits(x, y))
-    near(loss, [math.log1p(math.exp(1.0)) / 2], ulp.LOSS)
+    near(loss, [math.log1p(math.exp(1.0)) / 2], contract.SOFT.loss)
 
 
 def test_pytorch_135359_infinity_and_soft_label_cost_infinity(backend: Backend) -> None:
     x = backend.array(np.asarray([-np.inf], dtype=np.float32))
     loss, grad = portable_bce.bce_with_logits_value_and_grad(x, 0.9)
     assert backend.numpy(loss) == np.inf
-    near(backend.numpy(grad), [-0.9], ulp.GRAD)
+    near(backend.numpy(grad), [-0.9], contract.SOFT.grad)
 
 
 def test_pytorch_24933_logits_and_their_sigmoid_cost_the_same(backend: Backend) -> None:
@@ -58,7 +59,7 @@ def test_pytorch_24933_logits_and_their_sigmoid_cost_the_same(backend: Backend) 
     one = backend.numpy(portable_bce.bce_with_logits(x, 1, reduction="none"))
     other = backend.numpy(portable_bce.bce(portable_bce.sigmoid(x), 1, reduction="none"))
     # d log(q) = dq / q: the sigmoid's own error, absolute; below loss 1 that is more ULP.
-    bound = (ulp.GRAD + ulp.PROBABILITY) * np.finfo(np.float32).eps
+    bound = (contract.SOFT.grad + contract.PROBABILITY) * np.finfo(np.float32).eps
     assert np.all(np.abs(one - other) <= bound * np.maximum(one, 1))
 
 
@@ -69,7 +70,7 @@ def test_pytorch_13773_pos_weight_of_one_is_no_pos_weight(backend: Backend) -> N
     plain = backend.numpy(portable_bce.bce_with_logits(x, y))
     weighted = backend.numpy(portable_bce.bce_with_logits(x, y, pos_weight=ones))
     assert np.isfinite(plain)
-    assert ulp.distance(plain, weighted) <= (0 if backend.bitwise else ulp.CONTRACTED)
+    assert ulp.distance(plain, weighted) <= (0 if backend.bitwise else contract.CONTRACTED)
 
 
 @pytest.mark.parametrize("zero", [0.0, -0.0])
@@ -89,7 +90,7 @@ def test_pytorch_pull_2195_tensorflow_and_paddle_gradient_at_logit_zero(
 def test_mlx_and_tinygrad_loss_is_not_lost_beyond_twenty(backend: Backend) -> None:
     x = backend.array(np.asarray([20.0, 60.0, 87.0], dtype=np.float32))
     loss = portable_bce.bce_with_logits(x, 1, reduction="none")
-    near(backend.numpy(loss), [math.exp(-20), math.exp(-60), math.exp(-87)], ulp.LOSS)
+    near(backend.numpy(loss), [math.exp(-20), math.exp(-60), math.exp(-87)], contract.SOFT.loss)
 
 
 def test_soft_labels_next_to_one_keep_their_loss(backend: Backend) -> None:
@@ -97,7 +98,7 @@ def test_soft_labels_next_to_one_keep_their_loss(backend: Backend) -> None:
     y = np.float32(1 - 2.0**-23)
     x = backend.array(np.asarray([100.0, 1e4], dtype=np.float32))
     loss = portable_bce.bce_with_logits(x, float(y), reduction="none")
-    near(backend.numpy(loss), [100 * 2.0**-23, 1e4 * 2.0**-23], ulp.LOSS)
+    near(backend.numpy(loss), [100 * 2.0**-23, 1e4 * 2.0**-23], contract.SOFT.loss)
 
 
 def test_float16_loss_does_not_overflow_in_its_sum(backend: Backend) -> None:

@@ -9,7 +9,8 @@ import pytest
 from mpmath import mpf
 
 import portable_bce
-from tests import reference, ulp
+from portable_bce import _contract as contract
+from portable_bce.testing import reference, ulp
 from tests.backends import Backend
 from tests.laws import law
 from tests.strategies import Case, cases
@@ -36,7 +37,7 @@ def test_gradient_by_targets_is_within_its_bound(backend: Backend, case: Case) -
             underflow=underflow(case, logit, w, p),
             flushes=backend.flushes_subnormals,
         )
-        assert error <= ulp.LOSS + ulp.PER_FACTOR * case.factors()
+        assert error <= contract.SOFT.loss + contract.PER_FACTOR * case.factors()
 
 
 @law(lambda backend: cases(backend, from_logits=False))
@@ -54,7 +55,9 @@ def test_gradient_of_probabilities_by_targets_is_within_its_bound(
             reference.probability_loss(chance, 0, w),
         )
         xla = backend.name.startswith("jax") and case.dtype == "float64"
-        bound = (ulp.XLA_LOG1P if xla else ulp.PROBABILITY) + ulp.PER_FACTOR * case.factors()
+        bound = (
+            contract.XLA_LOG1P if xla else contract.PROBABILITY
+        ) + contract.PER_FACTOR * case.factors()
         scale = max(either) if 0 < chance < 1 else 0
         keywords = {"scale": scale, "flushes": backend.flushes_subnormals}
         error = ulp.error(
@@ -75,7 +78,7 @@ def test_cotangent_scales_the_gradient(backend: Backend, reduction: str, axis: A
     by_logits, _ = pullback(backend.array(factor))
     wide = factor if axis is None or isinstance(axis, tuple) else np.expand_dims(factor, axis)
     got, wanted = backend.numpy(by_logits), (backend.numpy(grad) * wide).astype(np.float32)
-    near = 0 if backend.bitwise else 2 * ulp.CONTRACTED
+    near = 0 if backend.bitwise else 2 * contract.CONTRACTED
     assert ulp.distance(got, wanted).max() <= near
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from portable_bce._demo.backends import UnavailableError
+from portable_bce._backends import UnavailableError
 
 
 def draw(file: Path, gaps: list[float]) -> None:

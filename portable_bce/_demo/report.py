@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from portable_bce._demo.backends import open_backend
+from portable_bce._backends import open_backend
 from portable_bce._demo.solvers import SOLVERS, Problem, Step
 from portable_bce._typing import Array
 

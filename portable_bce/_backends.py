@@ -1,4 +1,4 @@
-"""The array libraries that the demo runs on."""
+"""The array libraries that the command line runs on."""
 
 from __future__ import annotations
 

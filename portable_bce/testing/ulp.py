@@ -1,36 +1,7 @@
-"""Errors in units in the last place, and every tolerance that the tests use.
+"""Errors of single results in units in the last place, by mpmath.
 
 One ULP is the gap between the exact result's two neighbours in the output dtype, in the
 binade of the exact result; below the normal range, the smallest subnormal.
-
-LOSS, GRAD, HESS: 4.4, 5, 5
-    DESIGN.md section 5, soft labels and weights in float32. exp is off by up to 2.6 ULP and
-    log1p by 2.0 (NumPy with AVX-512, the worst in use); the division, products and sums by
-    half an ULP each, doubled just above a power of two.
-PER_FACTOR: 2
-    pos_weight and smoothing enter before the sum: each rounds A, B and A + B once more.
-PROBABILITY: 4
-    log and log1p within 1.5, the products, quotients and the sum half an ULP each.
-PROBABILITY_HESS: 6
-    Two quotients and a rounded 1 - q in each term.
-XLA_LOG1P: 130
-    XLA's float64 log1p is off by up to 129 ULP between -1/2 and -0.3 (measured, jaxlib
-    0.10.2 on a CPU; 1 to 2 ULP elsewhere, 1.6 in float32), and log(1 - q) comes from
-    there. Logits only need log1p of [0, 1].
-ROUNDED_ONCE: 0.501
-    Halves computed in float32, float32 in float64: the last rounding, and what a dtype of
-    at least 13 more bits adds to it.
-SUM: 2
-    Terms summed wide or in pairs, one division, one rounding.
-NARROW_SUM: 4
-    Without float64, numerator and denominator are summed in float32, in pairs or in XLA's
-    tree: log2(n) roundings each, which for the 60 to 10^6 terms here stay within 2 ULP.
-CONTRACTED: 2
-    The same formula inside another compiled program: XLA may fuse a product and a sum,
-    which moves each of two terms by half an ULP.
-
-A gradient is measured in ULP of the larger of its size and min(sigmoid(x), sigmoid(-x)) of
-its masses: where y is close to sigmoid(x) it cancels by its nature (DESIGN.md section 5).
 """
 
 from __future__ import annotations
@@ -40,18 +11,6 @@ from typing import Any
 import mpmath
 import numpy as np
 from mpmath import mp, mpf
-
-LOSS = 4.4
-GRAD = 5.0
-HESS = 5.0
-PER_FACTOR = 2.0
-PROBABILITY = 4.0
-XLA_LOG1P = 130.0
-PROBABILITY_HESS = 6.0
-ROUNDED_ONCE = 0.501
-SUM = 2.0
-NARROW_SUM = 4.0
-CONTRACTED = 2.0
 
 # bits of the significand, exponent of the smallest normal, exponent of the largest
 _FORMATS = {

@@ -1,0 +1,99 @@
+"""Every tolerance in one table: what the library promises, in units in the last place (ULP).
+
+One ULP is the gap between the exact result's two neighbours in the output dtype, in the
+binade of the exact result; below the normal range, the smallest subnormal. A gradient is
+measured in ULP of the larger of its size and (A + B) min(sigmoid(x), sigmoid(-x)): where
+the target is close to sigmoid(x) it cancels by its nature (docs/derivation.md).
+
+Values, one element each
+    HARD 4, 4, 5; SOFT 4.4, 5, 5 (loss, gradient, Hessian; float32)
+        docs/derivation.md, from exp within 2.6 ULP and log1p within 2.0 (NumPy with
+        AVX-512, the worst in use); the division, products and sums half an ULP each,
+        doubled just above a power of two.
+    DOUBLE 2.5, 3, 4 (float64)
+        Measured: no library bounds its float64 exp and log1p.
+    PER_FACTOR 2
+        weight, pos_weight and smoothing enter before the sum: each rounds A, B and A + B
+        once more.
+    ROUNDED_ONCE .501
+        Halves computed in float32, float32 in float64: the last rounding, and what a dtype
+        of at least 13 more bits adds to it.
+    PROBABILITY 4, PROBABILITY_HESS 6
+        log and log1p within 1.5, products, quotients and the sum half an ULP each; two
+        quotients and a rounded 1 - q in each term of the Hessian.
+    XLA_LOG1P 130
+        XLA's float64 log1p is off by up to 129 ULP between -1/2 and -0.3 (measured, jaxlib
+        0.10.2 on a CPU; 1 to 2 ULP elsewhere, 1.6 in float32), and log(1 - q) comes from
+        there. Logits only need log1p of [0, 1].
+
+Sums and agreement
+    SUM 2
+        Terms summed wide or in pairs, one division, one rounding.
+    NARROW_SUM 4
+        Without float64, numerator and denominator are summed in float32, in pairs or in
+        XLA's tree: log2(n) roundings each, which for the 60 to 10^6 terms of the tests stay
+        within 2 ULP.
+    CONTRACTED 2
+        The same formula inside another compiled program: XLA may fuse a product and a sum,
+        which moves each of two terms by half an ULP.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ROUNDED_ONCE = 0.501
+PER_FACTOR = 2.0
+PROBABILITY = 4.0
+PROBABILITY_HESS = 6.0
+XLA_LOG1P = 130.0
+SUM = 2.0
+NARROW_SUM = 4.0
+CONTRACTED = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The largest errors that are allowed, in ULP.
+
+    Parameters
+    ----------
+    loss, grad, hess : float
+        Bound of the loss, of its gradient and of its Hessian by the logits.
+    """
+
+    loss: float
+    grad: float
+    hess: float
+
+    def widened(self, by: float) -> Bounds:
+        """Return the bounds with ``by`` added to each."""
+        return Bounds(self.loss + by, self.grad + by, self.hess + by)
+
+
+HARD = Bounds(4.0, 4.0, 5.0)
+SOFT = Bounds(4.4, 5.0, 5.0)
+DOUBLE = Bounds(2.5, 3.0, 4.0)
+ONCE = Bounds(ROUNDED_ONCE, ROUNDED_ONCE, ROUNDED_ONCE)
+
+
+def bounds_for(
+    dtype: str, compute_dtype: str | None = None, *, hard: bool = False, factors: int = 0
+) -> Bounds:
+    """Return what is promised for a dtype.
+
+    Parameters
+    ----------
+    dtype : str
+        "float16", "bfloat16", "float32" or "float64", of the logits.
+    compute_dtype : str, optional
+        The dtype computed in, if one was asked for.
+    hard : bool
+        Whether every target is 0 or 1.
+    factors : int
+        How many of weight, pos_weight and label_smoothing are in use.
+    """
+    if dtype in ("float16", "bfloat16") or (dtype == "float32" and compute_dtype == "float64"):
+        return ONCE
+    plain = DOUBLE if dtype == "float64" else HARD if hard else SOFT
+    return plain.widened(PER_FACTOR * factors)
