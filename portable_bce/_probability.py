@@ -36,9 +36,10 @@ def with_probabilities(xp, wanted, x, y, w, p, u, eps=None):
         apart = negative / rest - positive / chance
         if p is not None or u:
             return apart
-        # On one denominator the difference is exact where the two quotients cancel.
+        # On one denominator the difference is exact where the two quotients cancel. The
+        # weight comes first: the quotient of a subnormal x is infinite.
         spread = x * (1 - x)
-        return xp.where(spread == 0, apart, times(w, (x - y) / xp.where(spread == 0, 1.0, spread)))
+        return xp.where(spread == 0, apart, times(w, x - y) / xp.where(spread == 0, 1.0, spread))
 
     def curvature():
         # Not A / x / x: XLA makes A / (x x) of it, and x x is 0 below 1e-23 in float32.

@@ -174,6 +174,16 @@ def test_certain_probabilities_cost_nothing_at_zero_weight(backend: Backend) -> 
         np.testing.assert_array_equal(backend.numpy(grad), [0, 0])
 
 
+def test_weight_meets_a_subnormal_probability_before_the_quotient(backend: Backend) -> None:
+    """y / q is infinite there: times a weight of 0 NaN, times a small one still infinite."""
+    if backend.flushes_subnormals:
+        pytest.skip(f"{backend.name} takes subnormal numbers for zero")
+    q = backend.array(np.asarray([2.0**-130, 2.0**-130], dtype=np.float32))
+    w = backend.array(np.asarray([0.0, 2.0**-10], dtype=np.float32))
+    _, grad = portable_bce.bce_value_and_grad(q, 1.0, weight=w, reduction="none")
+    np.testing.assert_array_equal(backend.numpy(grad), [0.0, -(2.0**120)])
+
+
 def test_eps_clamps_the_loss_and_flattens_it_outside(backend: Backend) -> None:
     eps = 2.0**-10
     q = backend.array(np.asarray([0.0, eps / 2, eps, 0.5, 1 - eps, 1 - eps / 2, 1.0]))
