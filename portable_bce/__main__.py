@@ -14,7 +14,9 @@ from portable_bce._demo.solvers import SOLVERS
 
 # module that a command may miss -> (its name on PyPI, the extra that brings it)
 _PACKAGES = {
-    "rich": ("rich", "demo"),
+    "rich": ("rich", "verify"),
+    "mpmath": ("mpmath", "verify"),
+    "dask": ("dask", "dask"),
     "sklearn": ("scikit-learn", "demo"),
     "matplotlib": ("matplotlib", "demo"),
     "cupy": ("cupy", "cupy"),
@@ -23,6 +25,8 @@ _PACKAGES = {
 }
 # Dask's arrays have no linear solver that the demo could call.
 DEMO = tuple(name for name in BACKENDS if name != "dask")
+_DTYPES = ("float16", "bfloat16", "float32", "float64")
+_TARGETS = ("hard", "soft", "plain", "weighted", "all")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,15 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_demo(commands)
+    _add_verify(commands)
     return parser
 
 
 def _add_demo(commands: Any) -> None:
     about = "train a logistic regression and hold it against scikit-learn's"
     parser = commands.add_parser("demo", help=about, description=about)
-    parser.add_argument(
-        "--backend", choices=DEMO, default="numpy", help="default: numpy"
-    )
+    parser.add_argument("--backend", choices=DEMO, default="numpy", help="default: numpy")
     parser.add_argument(
         "--solver", choices=tuple(SOLVERS), default="newton", help="default: newton"
     )
@@ -86,6 +89,46 @@ def _demo(options: argparse.Namespace) -> int:
     from portable_bce._demo import plot  # noqa: PLC0415
 
     return report.run(options.backend, options.solver, partial(plot.draw, options.plot))
+
+
+def _add_verify(commands: Any) -> None:
+    about = "measure the errors of loss, gradient and Hessian on this machine's libraries"
+    parser = commands.add_parser("verify", help=about, description=about)
+    add = parser.add_argument
+    add("--backend", nargs="+", choices=tuple(BACKENDS), default=[], help="default: all installed")
+    add("--device", metavar="LABEL", help="such as cpu or cuda:0; default: all")
+    add("--dtype", nargs="+", choices=_DTYPES, default=[], help="default: all")
+    add("--compute-dtype", choices=["float64"], help="compute float32 so (and only that)")
+    add("--peers", action="store_true", help="measure what others call, too")
+    add("--exhaustive", action="store_true", help="every logit, not a sample")
+    add("--targets", choices=_TARGETS, help="default: all; hard if exhaustive, plain for peers")
+    add("--points", type=int, default=100_000, metavar="N", help="of each class (default: 100000)")
+    add("--every", type=int, default=1, metavar="N", help="thin a sweep to one logit in N")
+    add("--seed", type=int, default=0, metavar="N", help="of what is random (default: 0)")
+    add("--jobs", type=int, metavar="N", help="processes; default: all cores")
+    add("--state", type=Path, metavar="FILE", help="keep what is done, and go on from there")
+    add("--json", type=Path, metavar="FILE", help="write everything to FILE, or to - (stdout)")
+    parser.set_defaults(run=_verify)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from portable_bce._verify import command, request, workers  # noqa: PLC0415
+
+    asked = request.Request(
+        backends=tuple(options.backend),
+        device=options.device,
+        dtypes=tuple(options.dtype),
+        compute_dtype=options.compute_dtype,
+        peers=options.peers,
+        exhaustive=options.exhaustive,
+        targets=options.targets or ("plain" if options.peers and not options.exhaustive else None),
+        points=options.points,
+        every=options.every,
+        seed=options.seed,
+        jobs=workers.cores() if options.jobs is None else options.jobs,
+        state=options.state,
+    )
+    return command.run(asked, options.json)
 
 
 def _refuse(message: str) -> int:

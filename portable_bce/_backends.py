@@ -71,9 +71,11 @@ class Place:
             return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
         return np.dtype(name) if self.backend == "dask" else getattr(self.xp, name)
 
-    def array(self, values: np.ndarray[Any, Any], dtype: str) -> Any:
-        """Copy a NumPy array to the device."""
-        array = self.xp.asarray(np.ascontiguousarray(values), device=self.device)
+    def array(self, values: Any, dtype: str) -> Any:
+        """Copy a NumPy array to the device; one of this library stays where it is."""
+        if isinstance(values, np.ndarray):
+            values = np.ascontiguousarray(values)
+        array = self.xp.asarray(values, device=self.device)
         return self.xp.astype(array, self.dtype(dtype)) if dtype == "bfloat16" else array
 
     def numpy(self, array: Any) -> np.ndarray[Any, Any]:

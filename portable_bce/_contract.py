@@ -10,11 +10,12 @@ Values, one element each
         docs/derivation.md, from exp within 2.6 ULP and log1p within 2.0 (NumPy with
         AVX-512, the worst in use); the division, products and sums half an ULP each,
         doubled just above a power of two.
-    DOUBLE 2.5, 3, 4 (float64)
+    DOUBLE 2.5, 3, 4; XLA_DOUBLE 3, 3, 4 (float64)
         Measured: no library bounds its float64 exp and log1p.
+    WEIGHT 1 (float64; SOFT has it already)
+        One more rounding of A, of B and of the product with log1p or q.
     PER_FACTOR 2
-        weight, pos_weight and smoothing enter before the sum: each rounds A, B and A + B
-        once more.
+        pos_weight and smoothing enter before the sum: each rounds A, B and A + B once more.
     ROUNDED_ONCE .501
         Halves computed in float32, float32 in float64: the last rounding, and what a dtype
         of at least 13 more bits adds to it.
@@ -44,6 +45,7 @@ from dataclasses import dataclass
 
 ROUNDED_ONCE = 0.501
 PER_FACTOR = 2.0
+WEIGHT = 1.0
 PROBABILITY = 4.0
 PROBABILITY_HESS = 6.0
 XLA_LOG1P = 130.0
@@ -74,11 +76,18 @@ class Bounds:
 HARD = Bounds(4.0, 4.0, 5.0)
 SOFT = Bounds(4.4, 5.0, 5.0)
 DOUBLE = Bounds(2.5, 3.0, 4.0)
+XLA_DOUBLE = Bounds(3.0, 3.0, 4.0)
 ONCE = Bounds(ROUNDED_ONCE, ROUNDED_ONCE, ROUNDED_ONCE)
 
 
 def bounds_for(
-    dtype: str, compute_dtype: str | None = None, *, hard: bool = False, factors: int = 0
+    dtype: str,
+    compute_dtype: str | None = None,
+    *,
+    hard: bool = False,
+    weighted: bool = False,
+    factors: int = 0,
+    library: str = "numpy",
 ) -> Bounds:
     """Return what is promised for a dtype.
 
@@ -90,10 +99,18 @@ def bounds_for(
         The dtype computed in, if one was asked for.
     hard : bool
         Whether every target is 0 or 1.
+    weighted : bool
+        Whether there is a weight.
     factors : int
-        How many of weight, pos_weight and label_smoothing are in use.
+        How many of pos_weight and label_smoothing are in use.
+    library : str
+        Whose exp and log1p; only "jax" differs, in float64.
     """
     if dtype in ("float16", "bfloat16") or (dtype == "float32" and compute_dtype == "float64"):
         return ONCE
-    plain = DOUBLE if dtype == "float64" else HARD if hard else SOFT
+    if dtype == "float64":
+        plain = XLA_DOUBLE if library == "jax" else DOUBLE
+        plain = plain.widened(WEIGHT) if weighted else plain
+    else:
+        plain = HARD if hard and not (weighted or factors) else SOFT
     return plain.widened(PER_FACTOR * factors)

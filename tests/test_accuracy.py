@@ -14,6 +14,7 @@ from mpmath import mp
 import portable_bce
 from portable_bce import _contract as contract
 from portable_bce.testing import reference, ulp
+from portable_bce.testing.strategies import logits, targets
 from tests import grid, strategies
 from tests.backends import Backend
 from tests.laws import law
@@ -234,7 +235,7 @@ def test_every_float16_logit_is_rounded_once(label: float) -> None:
 
 
 @settings(deadline=None)
-@given(strategies.logits("float64"), strategies.targets())
+@given(logits("float64"), targets())
 def test_reference_does_not_depend_on_its_precision(x: float, y: float) -> None:
     names = [name for name in dir(reference) if name.startswith("logit_")]
     low = [getattr(reference, name)(x, y) for name in names]
@@ -249,7 +250,7 @@ def test_reference_does_not_depend_on_its_precision(x: float, y: float) -> None:
 
 
 @settings(deadline=None)
-@given(st.floats(-30, 30), strategies.targets())
+@given(st.floats(-30, 30), targets())
 def test_reference_derivatives_are_those_of_the_reference_loss(x: float, y: float) -> None:
     with mp.workprec(400):
         step = mp.mpf(2) ** -100

@@ -29,7 +29,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(name, marks=pytest.mark.gpu if name == "cupy" else ()) for name in BACKENDS
+        pytest.param(name, marks=pytest.mark.gpu if name == "cupy" else ()) for name in command.DEMO
     ],
 )
 def backend(request: pytest.FixtureRequest) -> str:
