@@ -72,9 +72,10 @@ class Place:
         return np.dtype(name) if self.backend == "dask" else getattr(self.xp, name)
 
     def array(self, values: Any, dtype: str) -> Any:
-        """Copy a NumPy array to the device; one of this library stays where it is."""
+        """Move a NumPy array to the device; one of this library stays where it is."""
         if isinstance(values, np.ndarray):
-            values = np.ascontiguousarray(values)
+            # PyTorch shares the memory, and warns if it may not be written to.
+            values = np.require(values, requirements=["C", "W"])
         array = self.xp.asarray(values, device=self.device)
         return self.xp.astype(array, self.dtype(dtype)) if dtype == "bfloat16" else array
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -56,7 +56,8 @@ def measure(subject: Subject, chunk: Chunk) -> dict[Cell, Worst]:
         ):
             for name, worst in _of_block(subject, points).items():
                 merge(found, {(chunk.targets, chunk.region, name): worst})
-    return found
+    # Not what was evaluated: a block may repeat its last logit.
+    return {cell: replace(worst, count=chunk.count) for cell, worst in found.items()}
 
 
 def _of_block(subject: Subject, points: Points) -> dict[str, Worst]:
@@ -92,4 +93,4 @@ def _worst(xp: Any, points: Points, got: Any, off: Any) -> Worst:
         return None if array is None else float(xp.broadcast_to(array, off.shape)[index])
 
     x, y, w, p = (at(one) for one in (points.x, points.y, points.w, points.p))
-    return Worst(float(off[index]), off.size, x or 0.0, y or 0.0, w, p, points.u, float(got[index]))
+    return Worst(float(off[index]), 0, x or 0.0, y or 0.0, w, p, points.u, float(got[index]))

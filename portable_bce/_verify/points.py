@@ -192,7 +192,7 @@ class Chunk:
                 x = numbers(bits, self.negative, form)
                 yield Points(x[None, :], both) if hard else self._drawn(rng, form, x)
         else:
-            for _ in range(0, self.count, size):
+            for _ in range(0, self.count, size):  # at least count, in whole blocks
                 bits = rng.integers(self.start, self.stop, size, dtype=np.uint64)
                 yield self._drawn(rng, form, numbers(bits, rng.integers(0, 2, size), form))
 

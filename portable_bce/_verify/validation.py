@@ -45,13 +45,13 @@ def against_mpmath(form: Format, seed: int = 0) -> float:
                     weights = [1 if one is None else one[i] for one in (w, p)]
                     with mp.workprec(reference.BITS):
                         exact = exact_value[name](x[i], y[i], *weights, u)
-                        reach = max(abs(exact), 0 if scales is None else _exactly(scales[i]))
-                        off = abs(_exactly(values[i]) - exact) / ulp.spacing(reach, form.name)
+                        reach = max(abs(exact), 0 if scales is None else exactly(scales[i]))
+                        off = abs(exactly(values[i]) - exact) / ulp.spacing(reach, form.name)
                         worst = max(worst, float(off))
     return worst
 
 
-def _exactly(value: Any) -> Any:
+def exactly(value: Any) -> Any:
     """Return a NumPy number as mpmath's, a long double as well, which float() would round."""
     from mpmath import mp, mpf  # noqa: PLC0415
 
@@ -59,4 +59,5 @@ def _exactly(value: Any) -> Any:
         return mpf(float(value))
     part, exponent = np.frexp(value)
     high = np.float64(part)
-    return mp.ldexp(mpf(float(high)) + mpf(float(part - high)), int(exponent))
+    with mp.workprec(128):
+        return mp.ldexp(mpf(float(high)) + mpf(float(part - high)), int(exponent))

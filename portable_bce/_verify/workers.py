@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import warnings
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import TypeAlias
@@ -79,7 +78,4 @@ def _leave_interrupts() -> None:
 
 
 def _measured(spec: Spec, chunk: Chunk) -> dict[Cell, Worst]:
-    with warnings.catch_warnings():
-        # PyTorch warns that NumPy's arrays may not be written to; nobody writes to them.
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return measure(subject_of(spec), chunk)
+    return measure(subject_of(spec), chunk)
