@@ -50,6 +50,17 @@ def worst(
     )
 
 
+def bounds(backend: Backend, case: Case, *, hard: bool = False) -> contract.Bounds:
+    """Return what is promised of a case."""
+    return contract.bounds_for(
+        case.dtype,
+        hard=hard,
+        weighted="weight" in case.options,
+        factors=case.factors(),
+        library=backend.name.partition("-")[0],
+    )
+
+
 def underflow(case: Case, x: Any, w: Any, p: Any) -> float:
     """Return what may multiply a subnormal: a weight, and the logit if y was scaled before."""
     return float(w) * (1 + float(p)) * (max(1.0, abs(float(x))) if case.factors() else 1.0)
@@ -73,15 +84,14 @@ def quotients(q: Any, y: Any, w: Any, p: Any, u: Any) -> Any:
 def test_loss_is_within_its_bound(backend: Backend, case: Case) -> None:
     x, y, options = case.on(backend)
     loss = portable_bce.bce_with_logits(x, y, reduction="none", **options)
-    bound = contract.SOFT.loss + contract.PER_FACTOR * case.factors()
-    assert worst(backend, case, loss, reference.logit_loss) <= bound
+    assert worst(backend, case, loss, reference.logit_loss) <= bounds(backend, case).loss
 
 
 @law(cases)
 def test_gradient_is_within_its_bound(backend: Backend, case: Case) -> None:
     x, y, options = case.on(backend)
     _, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none", **options)
-    bound = contract.SOFT.grad + contract.PER_FACTOR * case.factors()
+    bound = bounds(backend, case).grad
     assert worst(backend, case, grad, reference.logit_grad, cancelling) <= bound
 
 
@@ -89,15 +99,15 @@ def test_gradient_is_within_its_bound(backend: Backend, case: Case) -> None:
 def test_hard_label_gradient_keeps_its_relative_accuracy(backend: Backend, case: Case) -> None:
     x, y, _ = case.on(backend)
     _, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none")
-    assert worst(backend, case, grad, reference.logit_grad) <= contract.SOFT.grad
+    bound = bounds(backend, case, hard=True).grad
+    assert worst(backend, case, grad, reference.logit_grad) <= bound
 
 
 @law(cases)
 def test_hessian_is_within_its_bound(backend: Backend, case: Case) -> None:
     x, y, options = case.on(backend)
     _, hess = portable_bce.bce_with_logits_grad_and_hess(x, y, reduction="none", **options)
-    bound = contract.SOFT.hess + contract.PER_FACTOR * case.factors()
-    assert worst(backend, case, hess, reference.logit_hess) <= bound
+    assert worst(backend, case, hess, reference.logit_hess) <= bounds(backend, case).hess
 
 
 @law(lambda backend: cases(backend, dtypes=("float16", "bfloat16"), options=False))
@@ -181,10 +191,10 @@ def test_grid_of_logits_is_within_its_bounds(
     x, y, keywords = case.on(backend)
     loss, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none", **keywords)
     _, hess = portable_bce.bce_with_logits_grad_and_hess(x, y, reduction="none", **keywords)
-    more = contract.PER_FACTOR * case.factors()
-    assert worst(backend, case, loss, reference.logit_loss) <= contract.SOFT.loss + more
-    assert worst(backend, case, grad, reference.logit_grad, cancelling) <= contract.SOFT.grad + more
-    assert worst(backend, case, hess, reference.logit_hess) <= contract.SOFT.hess + more
+    allowed = bounds(backend, case)
+    assert worst(backend, case, loss, reference.logit_loss) <= allowed.loss
+    assert worst(backend, case, grad, reference.logit_grad, cancelling) <= allowed.grad
+    assert worst(backend, case, hess, reference.logit_hess) <= allowed.hess
 
 
 @pytest.mark.parametrize("options", grid.OPTIONS)
@@ -212,10 +222,11 @@ def test_grid_of_probabilities_is_within_its_bounds(
 @law(lambda backend: cases(backend, options=False))
 def test_sigmoid_family_is_within_its_bound(backend: Backend, case: Case) -> None:
     x, _, _ = case.on(backend)
+    allowed = bounds(backend, case, hard=True)
     functions: dict[str, tuple[Callable[..., Any], float]] = {
-        "sigmoid": (lambda x, *_: reference.logit_grad(x, 0), contract.SOFT.grad),
-        "log_sigmoid": (lambda x, *_: -reference.logit_loss(x, 1), contract.SOFT.loss),
-        "softplus": (lambda x, *_: reference.logit_loss(x, 0), contract.SOFT.loss),
+        "sigmoid": (lambda x, *_: reference.logit_grad(x, 0), allowed.grad),
+        "log_sigmoid": (lambda x, *_: -reference.logit_loss(x, 1), allowed.loss),
+        "softplus": (lambda x, *_: reference.logit_loss(x, 0), allowed.loss),
     }
     for name, (exact, bound) in functions.items():
         assert worst(backend, case, getattr(portable_bce, name)(x), exact) <= bound, name

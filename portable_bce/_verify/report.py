@@ -18,7 +18,7 @@ def show(console: Console, verdict: Verdict) -> None:
     """Print one implementation's worst errors by class of target and by class of logit."""
     spec = verdict.spec
     points = sum(worst.count for cell, worst in verdict.cells.items() if cell[2] == VALUES[0])
-    title = f"[bold]{spec.title}[/bold] ({spec.backend} {verdict.version}), {points:,} points"
+    title = f"[bold]{spec.title}[/bold] ({verdict.version}), {points:,} points"
     console.print(f"\n{title}")
     table = Table(caption=_CAPTION if verdict.ours else "largest error in ULP")
     table.add_column("target or logit", no_wrap=True)
@@ -30,14 +30,15 @@ def show(console: Console, verdict: Verdict) -> None:
     for name in dict.fromkeys(cell[1] for cell in verdict.cells):
         table.add_row(f"x {name}", *_errors(verdict, region=name))
     console.print(table)
-    wrong = [one for one in verdict.findings if not one.right]
+    edges = [one for one in verdict.findings if one.case != SUBNORMAL]
+    wrong = [one for one in edges if not one.right]
     for one in wrong:
         style = "red" if verdict.ours else "yellow"
         console.print(f"[{style}]{one.case}: {one.value} is {one.got}[/{style}]")
     if not wrong:
         console.print("zero, infinities and NaN: as they should be")
-    kept = {one.got for one in verdict.findings if one.case == SUBNORMAL}
-    console.print(f"{SUBNORMAL}: {' or '.join(sorted(kept))}")
+    lost = [f"{one.value} {one.got}" for one in verdict.findings if one.case == SUBNORMAL]
+    console.print(f"{SUBNORMAL}: {', '.join(lost)}")
     if verdict.ours:
         console.print("[green]kept[/green]" if verdict.kept else "[red]BROKEN[/red]")
 

@@ -79,12 +79,15 @@ def subject_of(spec: Spec) -> Subject:
     flushes = spec.backend == "jax" and place.label.startswith("cpu")
     if spec.implementation != "portable_bce":
         peer = PEERS[spec.implementation]()
-        return Subject(spec, peer.version, partial(_theirs, peer, place), opened, flushes)
+        return Subject(
+            spec, f"{peer.package} {peer.version}", partial(_theirs, peer, place), opened, flushes
+        )
     # A GPU has no long double to judge float64 by.
     there = spec.backend == "cupy" and spec.form.wide is np.float64
     xp = importlib.import_module("cupy") if there else np
     evaluate = partial(_ours, place, spec, xp, _call(place, spec))
-    return Subject(spec, version(spec.backend), evaluate, opened, flushes, xp)
+    found = f"{spec.backend} {version(spec.backend)}"
+    return Subject(spec, found, evaluate, opened, flushes, xp)
 
 
 def offered(place: Place) -> Iterator[str]:
