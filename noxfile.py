@@ -43,7 +43,7 @@ def run_tests(session: nox.Session, *arguments: str, require: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Test the built wheel on every CPU backend."""
-    session.install(f"{wheel(session)}[demo]", *group("test"), *group("backends"))
+    session.install(f"{wheel(session)}[demo,verify]", *group("test"), *group("backends"))
     run_tests(session, "-n", "auto", *session.posargs, require="cpu")
 
 
@@ -83,3 +83,19 @@ def demo(session: nox.Session) -> None:
     """Train a logistic regression on real data: `nox -s demo -- --solver gd`."""
     session.install(f"{wheel(session)}[demo]")
     session.run("python", "-m", "portable_bce", "demo", *session.posargs)
+
+
+@nox.session
+def verify(session: nox.Session) -> None:
+    """Measure the errors on every CPU library: `nox -s verify -- --exhaustive`."""
+    session.install(f"{wheel(session)}[verify]", *group("backends"))
+    session.run("python", "-m", "portable_bce", "verify", *session.posargs)
+
+
+@nox.session
+def exhaustive(session: nox.Session) -> None:
+    """Measure all that docs/accuracy.md publishes, and write it: 1.5 hours on two cores."""
+    session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
+    session.run("python", "docs/accuracy/measure.py", *session.posargs)
+    session.run("python", "docs/accuracy/page.py")
+    session.run("python", "docs/accuracy/picture.py")

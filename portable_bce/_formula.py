@@ -6,13 +6,13 @@ B = w (1 - y), which pulls towards 0 (y and 1 - y each smoothed to (1 - u) y + u
 
     loss = A softplus(-x) + B softplus(x)      = x d + (A + B) log1p(e)
     grad = B sigmoid(x) - A sigmoid(-x)        = d + m (A + B) q
-    hess = (A + B) sigmoid(x) sigmoid(-x)      = (A + B) q (1 - q)
+    hess = (A + B) sigmoid(x) sigmoid(-x)      = (A + B) (q - q q)
 
     s = [x >= 0]   m = 1 - 2 s   e = exp(m x) = exp(-|x|)   q = e / (1 + e)
     d = s B - (1 - s) A          the mass that contradicts the sign of x
 
-Every term of the loss and of the Hessian is non-negative, so nothing cancels; e <= 1,
-so nothing overflows. To automatic differentiation s and m are constants, which makes
+The terms of the loss are not negative, so nothing cancels; e <= 1, so nothing overflows.
+q - q q rounds once less than q (1 - q) where q is small, and q q <= q / 2 always. To automatic differentiation s and m are constants, which makes
 its derivatives right to every order, at x = 0 too (abs and maximum are wrong there).
 None stands for a factor of one, so that what was not asked for costs nothing.
 """
@@ -44,7 +44,7 @@ def with_logits(xp, wanted, x, y, w, p, u):
     value = {
         "loss": lambda: linear(d, whole),
         "grad": lambda: d + m * times(whole, q),
-        "hess": lambda: times(whole, q * (1 - q)),
+        "hess": lambda: times(whole, q - q * q),
         "grad_targets": by_target,
     }
     return tuple(value[name]() for name in wanted)
