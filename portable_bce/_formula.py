@@ -12,8 +12,9 @@ B = w (1 - y), which pulls towards 0 (y and 1 - y each smoothed to (1 - u) y + u
     d = s B - (1 - s) A          the mass that contradicts the sign of x
 
 The terms of the loss are not negative, so nothing cancels; e <= 1, so nothing overflows.
-q - q q rounds once less than q (1 - q) where q is small, and q q <= q / 2 always. To automatic differentiation s and m are constants, which makes
-its derivatives right to every order, at x = 0 too (abs and maximum are wrong there).
+q - q q rounds once less than q (1 - q) where q is small; q q <= q / 2, so nothing is lost.
+To automatic differentiation s and m are constants, which makes its derivatives right to
+every order, at x = 0 too (abs and maximum are wrong there).
 None stands for a factor of one, so that what was not asked for costs nothing.
 """
 

@@ -18,7 +18,20 @@ SOFT_EDGES = [1e-7, 1 - 1e-7, 1e-3, 0.999, 2.0**-24, 1 - 2.0**-24, 0.5]
 
 
 def logits(dtype: str, *, infinite: bool = True) -> st.SearchStrategy[float]:
-    """Logits of every magnitude, and where something happens."""
+    """Logits of every magnitude, and where something happens; not rounded yet.
+
+    Parameters
+    ----------
+    dtype : str
+        "float16", "bfloat16", "float32" or "float64", in whose range they lie.
+    infinite : bool
+        Whether they may be infinite.
+
+    Returns
+    -------
+    hypothesis.strategies.SearchStrategy
+        Of float.
+    """
     largest, normal, subnormal, edge = FORMATS[dtype]
     sign = st.sampled_from([1.0, -1.0])
     magnitude = st.floats(math.log2(subnormal), math.log2(largest), exclude_max=True)
@@ -34,12 +47,58 @@ def logits(dtype: str, *, infinite: bool = True) -> st.SearchStrategy[float]:
 
 
 def targets() -> st.SearchStrategy[float]:
-    """Hard labels, soft ones, and soft ones next to hard ones."""
+    """Hard labels, soft ones, and soft ones next to hard ones.
+
+    Returns
+    -------
+    hypothesis.strategies.SearchStrategy
+        Of float.
+    """
     return st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1), st.sampled_from(SOFT_EDGES))
 
 
+def pairs(dtype: str, *, infinite: bool = False) -> st.SearchStrategy[tuple[float, float]]:
+    """Logits with targets, both floats of a dtype.
+
+    Parameters
+    ----------
+    dtype : str
+        "float16", "bfloat16", "float32" or "float64".
+    infinite : bool
+        Whether a logit may be infinite.
+
+    Returns
+    -------
+    hypothesis.strategies.SearchStrategy
+        Of (logit, target).
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from portable_bce.testing import strategies
+    >>> @settings(database=None)
+    ... @given(strategies.pairs("float32"))
+    ... def targets_are_probabilities(pair):
+    ...     assert 0 <= pair[1] <= 1
+    >>> targets_are_probabilities()
+    """
+    drawn = st.tuples(logits(dtype, infinite=infinite), targets())
+    return drawn.map(lambda pair: _rounded_pair(pair, dtype))
+
+
+def _rounded_pair(pair: tuple[float, float], dtype: str) -> tuple[float, float]:
+    x, y = rounded(np.array(pair), dtype).tolist()
+    return x, y
+
+
 def probabilities() -> st.SearchStrategy[float]:
-    """Probabilities, certain ones and next to certain ones included."""
+    """Probabilities, certain ones and next to certain ones included.
+
+    Returns
+    -------
+    hypothesis.strategies.SearchStrategy
+        Of float.
+    """
     return st.one_of(
         st.floats(0, 1),
         st.sampled_from([0.0, 1.0, *SOFT_EDGES, 2.0**-126, 1e-30]),
@@ -48,13 +107,35 @@ def probabilities() -> st.SearchStrategy[float]:
 
 
 def weights() -> st.SearchStrategy[float]:
+    """Weights of no account, and of one thousandth to one thousand.
+
+    Returns
+    -------
+    hypothesis.strategies.SearchStrategy
+        Of float.
+    """
     return st.one_of(st.just(0.0), st.floats(2.0**-10, 2.0**10))
 
 
 def arrays(
     elements: st.SearchStrategy[float], shape: tuple[int, ...], dtype: str
 ) -> st.SearchStrategy[np.ndarray[Any, Any]]:
-    """Arrays of a shape whose values are floats of ``dtype``, bfloat16 held as float32."""
+    """NumPy arrays of a shape whose values are floats of a dtype, bfloat16 held as float32.
+
+    Parameters
+    ----------
+    elements : hypothesis.strategies.SearchStrategy
+        Of float.
+    shape : tuple of int
+        The shape.
+    dtype : str
+        "float16", "bfloat16", "float32" or "float64".
+
+    Returns
+    -------
+    hypothesis.strategies.SearchStrategy
+        Of numpy.ndarray.
+    """
     size = math.prod(shape)
 
     def build(values: list[float]) -> np.ndarray[Any, Any]:
@@ -64,7 +145,20 @@ def arrays(
 
 
 def rounded(values: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
-    """Round to ``dtype``; bfloat16 is float32 with its last 16 bits cut off."""
+    """Round to a dtype; bfloat16 is float32 with its last 16 bits cut off.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Values of a dtype at least as wide.
+    dtype : str
+        "float16", "bfloat16", "float32" or "float64".
+
+    Returns
+    -------
+    numpy.ndarray
+        Of that dtype; of float32 for bfloat16.
+    """
     with np.errstate(over="ignore"):
         if dtype != "bfloat16":
             return values.astype(dtype)

@@ -22,7 +22,26 @@ _FORMATS = {
 
 
 def spacing(x: Any, dtype: str) -> mpf:
-    """Return one ULP of a number, exact or not, in ``dtype``."""
+    """Return one ULP of a number, exact or not, in a dtype.
+
+    Parameters
+    ----------
+    x : float or mpf
+        The number.
+    dtype : str
+        "float16", "bfloat16", "float32" or "float64".
+
+    Returns
+    -------
+    mpf
+        The gap between the floats next to it.
+
+    Examples
+    --------
+    >>> from portable_bce.testing import ulp
+    >>> float(ulp.spacing(1.5, "float32")) == 2.0**-23
+    True
+    """
     bits, least, _ = _FORMATS[dtype]
     x = abs(mpf(x))
     exponent = least if x == 0 else max(least, int(mp.floor(mp.log(x, 2) + mpf(2) ** -200)))
@@ -32,11 +51,25 @@ def spacing(x: Any, dtype: str) -> mpf:
 
 
 def largest(dtype: str) -> mpf:
+    """Return the largest finite number of a dtype.
+
+    Parameters
+    ----------
+    dtype : str
+        "float16", "bfloat16", "float32" or "float64".
+    """
     bits, _, most = _FORMATS[dtype]
     return (2 - mpf(2) ** (1 - bits)) * mpf(2) ** most
 
 
 def smallest_normal(dtype: str) -> mpf:
+    """Return the smallest positive normal number of a dtype.
+
+    Parameters
+    ----------
+    dtype : str
+        "float16", "bfloat16", "float32" or "float64".
+    """
     return mpf(2) ** _FORMATS[dtype][1]
 
 
@@ -45,8 +78,33 @@ def error(
 ) -> float:
     """Return the error of a result in ULP of the larger of its exact value and ``scale``.
 
-    ``underflow`` is what the smallest subnormal was multiplied by on the way (a weight).
-    Libraries that flush subnormals to zero are wrong by up to the smallest normal.
+    Parameters
+    ----------
+    got : float
+        The result.
+    exact : float or mpf
+        What it should be.
+    dtype : str
+        "float16", "bfloat16", "float32" or "float64", of the result.
+    scale : float or mpf
+        What the result cancels from, if that is larger.
+    underflow : float
+        What the smallest subnormal was multiplied by on the way (a weight).
+    flushes : bool
+        Whether the library flushes subnormals to zero: it is then wrong by up to the
+        smallest normal.
+
+    Returns
+    -------
+    float
+        Infinite where only one of the two is NaN, or an infinite result has a finite exact
+        value.
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference, ulp
+    >>> ulp.error(0.6931472, reference.logit_loss(0.0, 1.0), "float32") < 0.5
+    True
     """
     with mp.workprec(300):
         got, exact = mpf(float(got)), mpf(exact)
@@ -62,7 +120,26 @@ def error(
 
 
 def distance(one: Any, other: Any) -> Any:
-    """Return how many floats apart the elements of two arrays of one dtype are."""
+    """Return how many floats apart the elements of two arrays of one dtype are.
+
+    Parameters
+    ----------
+    one, other : array_like
+        Of one floating dtype and one shape.
+
+    Returns
+    -------
+    numpy.ndarray of int
+        0 where both are NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce.testing import ulp
+    >>> one = np.float32([1.0, 0.0])
+    >>> print(ulp.distance(one, np.nextafter(one, np.float32(2))))
+    [1 1]
+    """
     one, other = np.asarray(one), np.asarray(other)
     assert one.dtype == other.dtype
     assert one.shape == other.shape
