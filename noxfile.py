@@ -33,7 +33,8 @@ def run_tests(session: nox.Session, *arguments: str, require: str) -> None:
     """Run the tests away from the checkout, or they would import it and not the wheel."""
     away = Path(session.create_tmp()).resolve() / "away"
     shutil.rmtree(away, ignore_errors=True)
-    shutil.copytree(ROOT / "tests", away / "tests")
+    for name in ("tests", "docs"):
+        shutil.copytree(ROOT / name, away / name)
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, away)
     with session.chdir(away):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +26,8 @@ ROWS = [
     ["_demo", "_verify"],
     ["__main__"],
 ]
+# What only the command line imports, with packages of its own.
+COMMANDS = ("_demo", "_verify")
 ALLOWED_OUTSIDE = {"array_api_compat", "numpy", *sys.stdlib_module_names}
 
 
@@ -61,17 +62,20 @@ def test_imports_run_downwards(name: str) -> None:
     for found in imports(modules()[name]):
         top, _, inner = found.partition(".")
         if top == "portable_bce" and inner and not inner.startswith("__version__"):
-            inside = any(
-                name.startswith(a) and inner.startswith(a) for a in ("functional", "_demo")
-            )
+            packages = ("functional", "_demo", "_verify", "testing")
+            inside = any(name.startswith(a) and inner.startswith(a) for a in packages)
             assert inside or row(inner) < row(name), f"{name} imports {inner}"
 
 
-@pytest.mark.parametrize("name", sorted(name for name in modules() if name[:5] != "_demo"))
+@pytest.mark.parametrize(
+    "name", sorted(name for name in modules() if not name.startswith(COMMANDS))
+)
 def test_runtime_needs_array_api_compat_and_numpy_alone(name: str) -> None:
     outside = {found.split(".")[0] for found in imports(modules()[name])} - {"portable_bce"}
     if name == "_reduce":
         outside -= {"dask"}  # inside a function that only Dask arrays reach
+    if name.startswith("testing"):
+        outside -= {"mpmath", "hypothesis"}  # the extra "verify", by a clear error
     assert outside <= ALLOWED_OUTSIDE
 
 
@@ -122,7 +126,7 @@ def test_every_public_name_is_documented_and_has_an_example(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(name for name in modules() if not name.startswith(("__", "_demo")))
+    "name", sorted(name for name in modules() if not name.startswith(("__", *COMMANDS)))
 )
 def test_docstring_examples_run(name: str) -> None:
     import doctest
@@ -130,11 +134,3 @@ def test_docstring_examples_run(name: str) -> None:
     module = importlib.import_module(f"portable_bce.{name}".removesuffix(".__init__"))
     result = doctest.testmod(module)
     assert not result.failed
-
-
-def test_readme_examples_run() -> None:
-    text = (Path(__file__).parents[1] / "README.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})  # the reader's own words

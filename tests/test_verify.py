@@ -68,7 +68,7 @@ def test_errors_of_arrays_are_those_of_single_numbers(data: st.DataObject, dtype
 
 @pytest.mark.parametrize("form", [FORMATS[name] for name in SMALL], ids=SMALL)
 def test_pairs_are_every_logit_with_every_target_in_the_unit_interval(form: Format) -> None:
-    seen = set()
+    seen: set[tuple[bool, int]] = set()
     for chunk in plan.exhaustive(form, PLAIN, 1, 0):
         assert chunk.targets == EVERY
         patterns = range(chunk.start, chunk.stop)

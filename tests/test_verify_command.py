@@ -13,9 +13,10 @@ import pytest
 pytest.importorskip("rich")
 
 from portable_bce import __main__ as command
+from portable_bce import bce_with_logits_value_and_grad
 from portable_bce._backends import UnavailableError
 from portable_bce._verify import peers, subjects, workers
-from portable_bce._verify.measure import Worst
+from portable_bce._verify.measure import Worst, measure
 from portable_bce._verify.progress import Progress
 from portable_bce._verify.request import Request
 from tests.backends import missing
@@ -40,7 +41,7 @@ def test_a_kept_contract_is_success_and_says_so(capsys: pytest.CaptureFixture[st
 def test_a_broken_contract_is_failure_and_says_where(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = subjects.bce_with_logits_value_and_grad
+    honest = bce_with_logits_value_and_grad
 
     def wrong(*arguments: Any, **keywords: Any) -> tuple[Any, Any]:
         loss, grad = honest(*arguments, **keywords)
@@ -90,7 +91,8 @@ def test_an_interrupted_run_goes_on_and_finds_the_same(
 ) -> None:
     whole, resumed, state = (tmp_path / name for name in ("whole", "resumed", "state"))
     assert run("--json", str(whole)) == 0
-    measured, calls = workers.measure, []
+    measured: Any = measure
+    calls: list[Any] = []
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(arguments)

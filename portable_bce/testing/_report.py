@@ -1,0 +1,120 @@
+"""What came out of trying laws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from textwrap import fill
+from typing import Any
+
+from portable_bce.testing._law import Law
+
+_INDENT = " " * 4
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A law that an implementation breaks in a dtype, by the smallest example found.
+
+    Parameters
+    ----------
+    law : Law
+        Which law.
+    dtype : str
+        The dtype of the logits.
+    logits, targets : numpy.generic or numpy.ndarray
+        The example, as floats of that dtype (of bfloat16: as float32).
+    got : str
+        What came back.
+    required : str
+        What should have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce.testing import check
+    >>> wrong = check(lambda x, y: x * y, xp=np, dtypes=["float32"], examples=20).broken[0]
+    >>> print(wrong.law, wrong.logits, wrong.targets, wrong.got)
+    loss_of_hard_labels_is_within_its_bound 0.0 0.0 0.0
+    """
+
+    law: Law
+    dtype: str
+    logits: Any
+    targets: Any
+    got: str
+    required: str
+
+    @property
+    def message(self) -> str:
+        """The law, the example and the values, in five lines or six."""
+        return (
+            f"{self.law} [{self.dtype}]\n"
+            f"{fill(self.law.statement, 88, initial_indent=_INDENT, subsequent_indent=_INDENT)}\n"
+            f"    logits {_example(self.logits)}, targets {_example(self.targets)}\n"
+            f"    got      {self.got}\n"
+            f"    required {self.required}"
+        )
+
+
+def _example(values: Any) -> str:
+    return " ".join(str(values).split()) if values.size <= 16 else f"of shape {values.shape}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `check` found; ``str`` of it is for reading.
+
+    Parameters
+    ----------
+    broken : tuple of Broken
+        One for each law and dtype in which it is broken.
+    passed : tuple of Law
+        The laws that hold in every dtype.
+    skipped : tuple of Law
+        The laws that were not tried, because the gradient or the Hessian was not given.
+    dtypes : tuple of str
+        The dtypes that were tried.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce import bce_with_logits
+    >>> from portable_bce.testing import check
+    >>> def loss(logits, targets):
+    ...     return bce_with_logits(logits, targets, reduction="none")
+    >>> report = check(loss, xp=np, examples=20)
+    >>> report.ok, len(report.passed), len(report.skipped)
+    (True, 14, 16)
+    """
+
+    broken: tuple[Broken, ...]
+    passed: tuple[Law, ...]
+    skipped: tuple[Law, ...]
+    dtypes: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no law is broken; laws that were not tried do not count."""
+        return not self.broken
+
+    def raise_if_broken(self) -> None:
+        """Raise an error that says all, if a law is broken.
+
+        Raises
+        ------
+        AssertionError
+            A law is broken.
+        """
+        if self.broken:
+            raise AssertionError(str(self))
+
+    def __str__(self) -> str:
+        broken = len({one.law for one in self.broken})
+        counts = f"{broken} broken, {len(self.passed)} kept, {len(self.skipped)} not tried"
+        parts = [f"binary cross-entropy in {', '.join(self.dtypes)}: of its laws {counts}"]
+        parts += [f"BROKEN {one.message}" for one in self.broken]
+        for needs, keyword in (("grad", "gradient"), ("hess", "hessian")):
+            names = "\n    ".join(str(law) for law in self.skipped if law.needs == needs)
+            if names:
+                parts.append(f"NOT TRIED without `{keyword}=`\n    {names}")
+        return "\n\n".join(parts)
