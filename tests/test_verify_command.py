@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,20 @@ def test_a_kept_contract_is_success_and_says_so(capsys: pytest.CaptureFixture[st
     assert "numpy float32 computed in float64" in out
     assert re.search(r"y hard +│ +\d\.\d+ \| 4 ", out)
     assert "zero, infinities and NaN: as they should be" in out
+    assert re.search(r"reference of float32: float64, within \S+e-\d+ ULP of mpmath", out)
+
+
+def test_without_mpmath_it_measures_and_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "mpmath" else honest(name)
+    )
+    for name in [one for one in sys.modules if one.partition(".")[0] == "mpmath"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert run() == 0
+    assert "reference of float32: float64, not held against mpmath" in capsys.readouterr().out
 
 
 def test_a_broken_contract_is_failure_and_says_where(
@@ -149,6 +165,10 @@ def test_a_state_that_is_something_else_is_refused_and_left_alone(tmp_path: Path
     [
         (["--points", "0"], "`--points` must be at least 1; got 0"),
         (["--jobs", "-1"], "`--jobs` must be at least 1; got -1"),
+        (
+            ["--json", "nowhere/found.json"],
+            "`--json` must be a file in a folder that exists; nowhere does not",
+        ),
         (["--seed", "-1"], "`--seed` must not be negative; got -1"),
         (["--every", "4"], "`--every` thins a sweep; add --exhaustive, or use --points"),
         (

@@ -4,8 +4,8 @@
 
 With the label that the logit's sign predicts, the loss is log1p(exp(-|x|)) and the gradient
 q = exp(-|x|) / (1 + exp(-|x|)), each to the last bit. Their largest errors in ULP are the
-derivation's Lambda and Q; with a 1, those over |x| <= 1.1; C_l and C_q are relative, in units
-of 2^-24.
+derivation's Lambda and Q, and Q_1 that over |x| <= 1.1; C_l and C_q are relative, in units of
+2^-24.
 """
 
 from __future__ import annotations
@@ -64,7 +64,6 @@ def main(backend: str = "numpy", every: str = "1") -> None:
         "machine": described(),
         "one logit in": int(every),
         "Lambda": both["loss"][0],
-        "Lambda_1": near["loss"][0],
         "Q": both["grad"][0],
         "Q_1": near["grad"][0],
         "C_l": both["loss"][1],

@@ -203,16 +203,17 @@ def wrong_cases(result: dict[str, Any]) -> str:
 def constants_table() -> str:
     rows = []
     for run in runs("constants-*.json"):
-        a, b, c, d = (run[name] for name in ("Lambda", "Lambda_1", "Q", "Q_1"))
+        loss, q, near = (run[name] for name in ("Lambda", "Q", "Q_1"))
         rows.append(
-            [run["library"], level(run) if run["library"].startswith("numpy") else "its own"]
-            + [f"{run[name]:.2f}" for name in ("Lambda", "Lambda_1", "Q", "Q_1", "C_l", "C_q")]
-            + [
-                f"{max(b + 1.25, a + 0.75, a / 2 + 2):.2f}",
-                f"{max(d + 1.5, c + 0.5, c / 2 + 1.5):.2f}",
+            [
+                run["library"],
+                level(run) if run["library"].startswith("numpy") else "its own",
+                *(f"{run[name]:.2f}" for name in ("Lambda", "Q", "Q_1", "C_l", "C_q")),
+                f"{max(loss + 1.25, loss / 2 + 2.5):.2f}",
+                f"{max(q + 1, near + 2, q / 2 + 2):.2f}",
             ]
         )
-    head = ["library", "exp", "Λ", "Λ₁", "Q", "Q₁", "C_l", "C_q", "loss ≤", "gradient ≤"]
+    head = ["library", "exp", "Λ", "Q", "Q₁", "C_l", "C_q", "loss at most", "gradient at most"]
     return table(head, rows)
 
 

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 import portable_bce
+from portable_bce._backends import UnavailableError
 from portable_bce._verify import report
 from portable_bce._verify.exact import FORMATS
 from portable_bce._verify.machine import described
@@ -44,6 +45,8 @@ def run(request: Request, json_path: Path | None) -> int:
         0 if the contract is kept, 1 if it is broken, 130 if the run was interrupted.
     """
     request.check()
+    _check_folder("--json", json_path)
+    _check_folder("--state", request.state)
     console = Console(highlight=False, stderr=json_path == Path("-"))
     specs = request.specs()
     identity = {**request.identity(), "specs": [spec.title for spec in specs], **_versions(specs)}
@@ -65,9 +68,18 @@ def run(request: Request, json_path: Path | None) -> int:
     verdicts = [_verdict(spec, progress) for spec in specs]
     for verdict in verdicts:
         report.show(console, verdict)
+    references = {name: _reference(name) for name in dict.fromkeys(one.dtype for one in specs)}
+    report.show_references(console, references)
     kept = report.conclude(console, verdicts)
     if json_path is not None:
-        _write(json_path, request, verdicts, kept=kept)
+        found = {
+            "machine": described(),
+            "request": request.identity(),
+            "reference": references,
+            "kept": kept,
+            "results": [verdict.record() for verdict in verdicts],
+        }
+        _write(json_path, json.dumps(found, indent=1) + "\n")
     progress.finish()
     return 0 if kept else 1
 
@@ -115,16 +127,15 @@ def _versions(specs: list[Spec]) -> dict[str, Any]:
     }
 
 
-def _write(path: Path, request: Request, verdicts: list[Verdict], *, kept: bool) -> None:
-    dtypes = dict.fromkeys(verdict.spec.dtype for verdict in verdicts)
-    found = {
-        "machine": described(),
-        "request": request.identity(),
-        "reference": {name: _reference(name) for name in dtypes},
-        "kept": kept,
-        "results": [verdict.record() for verdict in verdicts],
-    }
-    text = json.dumps(found, indent=1) + "\n"
+def _check_folder(option: str, path: Path | None) -> None:
+    """Refuse a file that could not be written at the end of a long run."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise UnavailableError(
+            f"`{option}` must be a file in a folder that exists; {path.parent} does not"
+        )
+
+
+def _write(path: Path, text: str) -> None:
     if path == Path("-"):
         sys.stdout.write(text)
     else:

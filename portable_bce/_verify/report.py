@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -41,6 +42,17 @@ def show(console: Console, verdict: Verdict) -> None:
     console.print(f"{SUBNORMAL}: {', '.join(lost)}")
     if verdict.ours:
         console.print("[green]kept[/green]" if verdict.kept else "[red]BROKEN[/red]")
+
+
+def show_references(console: Console, references: dict[str, dict[str, Any]]) -> None:
+    """Print what errors were measured against, and how good that is."""
+    console.print()
+    for dtype, one in references.items():
+        off = one["ulps from mpmath"]
+        checked = (
+            f"within {off:.2g} ULP of mpmath" if off is not None else "not held against mpmath"
+        )
+        console.print(f"reference of {dtype}: {one['dtype']}, {checked}")
 
 
 def conclude(console: Console, verdicts: Iterable[Verdict]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from portable_bce._verify.exact import Exact, Format
 from portable_bce._verify.points import TARGETS, numbers, regions
 
-_POINTS = 40
+_POINTS = 12
 
 
 def against_mpmath(form: Format, seed: int = 0) -> float:
