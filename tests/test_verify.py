@@ -76,6 +76,8 @@ def test_pairs_are_every_logit_with_every_target_in_the_unit_interval(form: Form
         seen |= {(chunk.negative, one) for one in patterns}
     finite = 2 * (points.pattern(form.largest, form) + 1)
     assert len(seen) == finite
+    pairs = sum(chunk.count for chunk in plan.exhaustive(form, PLAIN, 1, 0))
+    assert pairs == finite * (points.pattern(1.0, form) + 1)
     block = next(next(plan.exhaustive(form, PLAIN, 1, 0)).blocks(form))
     targets = np.unique(block.y)
     assert (targets[0], targets[-1], targets.size) == (0.0, 1.0, points.pattern(1.0, form) + 1)
@@ -163,6 +165,13 @@ def test_six_ulp_too_much_are_found(value: str) -> None:
     verdict = Verdict(subject.spec, "", cells, [])
     assert not verdict.kept
     assert {name for name, ulps in worst_of(verdict).items() if ulps > 5} == {value}
+
+
+def test_the_worse_of_two_cases_is_kept_with_its_arguments() -> None:
+    low = Worst(1.0, 10, 0.5, 1.0, None, None, 0.0, 0.25)
+    high = Worst(2.0, 5, 0.75, 0.0, 3.0, None, 0.1, 0.125)
+    for one, other in ((low, high), (high, low)):
+        assert one.merged(other) == replace(high, count=15)
 
 
 def test_a_nan_is_an_infinite_error_and_gives_the_arguments() -> None:
