@@ -6,7 +6,7 @@ measured in ULP of the larger of its size and (A + B) min(sigmoid(x), sigmoid(-x
 the target is close to sigmoid(x) it cancels by its nature (docs/derivation.md).
 
 Values, one element each
-    HARD 4, 4, 4.5; SOFT 4.4, 5, 4.5; WEIGHTED 4.4, 5, 5 (loss, gradient, Hessian; float32)
+    HARD 4, 4, 5; SOFT 4.4, 5, 5 (loss, gradient, Hessian; float32)
         docs/derivation.md, from exp within 2.6 ULP and log1p within 2.0 (NumPy with
         AVX-512, the worst in use); the division, products and sums half an ULP each,
         doubled just above a power of two. With weights measured, not proved.
@@ -73,9 +73,8 @@ class Bounds:
         return Bounds(self.loss + by, self.grad + by, self.hess + by)
 
 
-HARD = Bounds(4.0, 4.0, 4.5)
-SOFT = Bounds(4.4, 5.0, 4.5)
-WEIGHTED = Bounds(4.4, 5.0, 5.0)
+HARD = Bounds(4.0, 4.0, 5.0)
+SOFT = Bounds(4.4, 5.0, 5.0)
 DOUBLE = Bounds(2.5, 3.0, 4.0)
 XLA_DOUBLE = Bounds(3.0, 3.0, 4.0)
 ONCE = Bounds(ROUNDED_ONCE, ROUNDED_ONCE, ROUNDED_ONCE)
@@ -113,5 +112,5 @@ def bounds_for(
         plain = XLA_DOUBLE if library == "jax" else DOUBLE
         plain = plain.widened(WEIGHT) if weighted else plain
     else:
-        plain = WEIGHTED if weighted or factors else HARD if hard else SOFT
+        plain = HARD if hard and not (weighted or factors) else SOFT
     return plain.widened(PER_FACTOR * factors)
