@@ -58,18 +58,28 @@ def denominator(
     The number of elements kept, or the sum of their weights. ``weight`` has the working
     dtype already.
     """
-    weighted = reduction.name == "weighted_mean" and weight is not None
     if reduction.name in ("none", "sum"):
         return None
-    lengths = [x.shape[axis] for axis in reduction.axes]
-    if where is None and not weighted and not any(map(_checks.unknown, lengths)):
-        return float(math.prod(lengths))
+    if not is_counted(reduction, x.shape, weight, where):
+        return float(math.prod(x.shape[axis] for axis in reduction.axes))
+    return total(xp, counted(reduction, xp, x, weight, where), reduction.axes)
+
+
+def is_counted(reduction: Reduction, shape: tuple[Any, ...], weight: Any, where: Any) -> bool:
+    """Tell whether the denominator depends on more than the shape."""
+    if reduction.name in ("none", "sum"):
+        return False
+    weighted = reduction.name == "weighted_mean" and weight is not None
+    open_ended = any(_checks.unknown(shape[axis]) for axis in reduction.axes)
+    return where is not None or weighted or open_ended
+
+
+def counted(reduction: Reduction, xp: Any, x: Any, weight: Any, where: Any) -> Any:
+    """Return what each element adds to the denominator."""
     terms = xp.ones_like(x)
-    if weighted:
+    if reduction.name == "weighted_mean" and weight is not None:
         terms = weight * terms
-    if where is not None:
-        terms = xp.where(where, terms, 0.0)
-    return total(xp, terms, reduction.axes)
+    return terms if where is None else xp.where(where, terms, 0.0)
 
 
 def widest(xp: Any, device: Any) -> Any:

@@ -9,11 +9,9 @@ a library without a row takes the plain one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
 from array_api_compat import (
     is_cupy_namespace,
     is_dask_namespace,
@@ -22,18 +20,11 @@ from array_api_compat import (
     is_torch_namespace,
 )
 
+from portable_bce import _blocks, _plain
 from portable_bce._inputs import Inputs
-from portable_bce._reduce import (
-    Reduction,
-    Total,
-    chunked_total,
-    denominator,
-    library_total,
-    pairwise_total,
-)
+from portable_bce._plain import Formula, masked, quiet, settled
+from portable_bce._reduce import Reduction, Total, chunked_total, library_total, pairwise_total
 
-# _formula.with_logits or _probability.with_probabilities: (xp, wanted, x, y, w, p, u) -> values
-Formula: TypeAlias = Callable[..., tuple[Any, ...]]
 # (formula, inputs, reduction, wanted, rounded, total) -> values
 Evaluate: TypeAlias = Callable[..., tuple[Any, ...]]
 
@@ -52,6 +43,8 @@ def runner_of(xp: Any) -> Runner:
         return _SUMS_IN_TREES
     if is_dask_namespace(xp):
         return _DASK
+    if is_numpy_namespace(xp):
+        return _NUMPY
     return _ANY
 
 
@@ -72,93 +65,20 @@ def run(
     return runner.evaluate(formula, inputs, reduction, wanted, rounded, runner.total)
 
 
-def operands(inputs: Inputs) -> tuple[Any, Any, Any, Any]:
-    """Return x, targets and weights in the working dtype, harmless where masked.
-
-    Masked values are replaced before anything is computed from them: a NaN that is
-    masked only afterwards comes back in the derivative, as 0 times NaN. One half is
-    finite, and certain of nothing, as a logit and as a probability.
-    """
-    xp, where = inputs.xp, inputs.where
-
-    def ready(value: Any, harmless: float) -> Any:
-        if value is None or isinstance(value, float):
-            return value
-        value = xp.astype(value, inputs.work, copy=False)
-        return value if where is None else xp.where(where, value, harmless)
-
-    return (
-        ready(inputs.x, 0.5),
-        ready(inputs.targets, 0.0),
-        ready(inputs.weight, 0.0),
-        ready(inputs.pos_weight, 0.0),
-    )
-
-
 def scaled(
     inputs: Inputs, derivative: Any, cotangent: Any, dtype: Any, *, summed: bool = False
 ) -> Any:
     """Return a pullback's product in ``dtype``, masked; ``summed`` to one number if asked."""
     xp = inputs.xp
-    with _quiet(xp):
-        product = _masked(inputs, cotangent * derivative)
+    with quiet(xp):
+        product = masked(inputs, cotangent * derivative)
         if summed:
             axes = tuple(range(product.ndim))
             product = xp.squeeze(runner_of(xp).total(xp, product, axes), axis=axes)
-        return _settled(xp, product, dtype)
+        return settled(xp, product, dtype)
 
 
-def _plain(
-    formula: Formula,
-    inputs: Inputs,
-    reduction: Reduction,
-    wanted: tuple[str, ...],
-    rounded: bool,
-    total: Total,
-) -> tuple[Any, ...]:
-    """Evaluate operation by operation, as any library, tracer or compiler can."""
-    xp = inputs.xp
-
-    def reduced(loss: Any) -> Any:
-        loss = total(xp, _masked(inputs, loss), reduction.axes)
-        if divisor is not None:
-            loss = loss / divisor
-        return _settled(xp, xp.squeeze(loss, axis=reduction.axes), inputs.dtype)
-
-    def shared(derivative: Any) -> Any:
-        if isinstance(divisor, float):
-            derivative = derivative / divisor
-        elif divisor is not None:
-            derivative = derivative / xp.astype(divisor, inputs.work, copy=False)
-        # After the division: where nothing is kept the denominator is zero.
-        derivative = _masked(inputs, derivative)
-        return _settled(xp, derivative, inputs.dtype if rounded else inputs.work)
-
-    with _quiet(xp):
-        x, y, weight, pos_weight = operands(inputs)
-        divisor = denominator(reduction, xp, x, weight, inputs.where, total)
-        values = formula(xp, wanted, x, y, weight, pos_weight, inputs.label_smoothing)
-        return tuple(
-            reduced(value) if name == "loss" else shared(value)
-            for name, value in zip(wanted, values, strict=True)
-        )
-
-
-def _quiet(xp: Any) -> AbstractContextManager[Any]:
-    """Keep NumPy silent at log(0) and 0 / 0, which have a documented result here."""
-    return np.errstate(all="ignore") if is_numpy_namespace(xp) else nullcontext()
-
-
-def _masked(inputs: Inputs, value: Any) -> Any:
-    return value if inputs.where is None else inputs.xp.where(inputs.where, value, 0.0)
-
-
-def _settled(xp: Any, value: Any, dtype: Any) -> Any:
-    """Round once, and turn NumPy's 0-d arrays into its scalars, as its reductions do."""
-    value = xp.astype(value, dtype, copy=False)
-    return value[()] if value.ndim == 0 and is_numpy_namespace(xp) else value
-
-
-_ANY = Runner(_plain, pairwise_total)
-_SUMS_IN_TREES = Runner(_plain, library_total)
-_DASK = Runner(_plain, chunked_total)
+_ANY = Runner(_plain.evaluate, pairwise_total)
+_SUMS_IN_TREES = Runner(_plain.evaluate, library_total)
+_NUMPY = Runner(_blocks.evaluate, pairwise_total)
+_DASK = Runner(_plain.evaluate, chunked_total)

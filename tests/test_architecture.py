@@ -18,6 +18,8 @@ ROWS = [
     ["_formula", "_typing", "_dtypes", "_contract", "_backends"],
     ["_probability", "_checks"],
     ["_inputs", "_reduce"],
+    ["_plain"],
+    ["_blocks"],
     ["_runners"],
     ["functional"],
     ["losses"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from portable_bce import _probability, _runners
+from portable_bce import _plain, _probability, _runners
 from portable_bce._inputs import Inputs, gather
 from portable_bce._reduce import Name, Reduction, reduction_of
 from portable_bce._typing import Array, ArrayOrScalar, DType
@@ -202,7 +202,7 @@ def bce_grad_and_hess(
     return grad, hess
 
 
-def formula_of(inputs: Inputs) -> _runners.Formula:
+def formula_of(inputs: Inputs) -> _plain.Formula:
     """Return the formula with the ``eps`` of the inputs."""
     return partial(_probability.with_probabilities, eps=inputs.eps)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portable_bce import _checks, _dtypes, _formula, _runners
+from portable_bce import _checks, _dtypes, _formula, _plain, _runners
 from portable_bce._inputs import Inputs
 from portable_bce._reduce import Name, Reduction
 from portable_bce._typing import Array, ArrayOrScalar, DType, Pullback
@@ -137,7 +137,7 @@ def bce_vjp(
 
 
 def _vjp(
-    formula: _runners.Formula, first: str, inputs: Inputs, reduction: Reduction
+    formula: _plain.Formula, first: str, inputs: Inputs, reduction: Reduction
 ) -> tuple[Any, Pullback]:
     """Evaluate loss and derivative in one pass, and return the loss and the pullback."""
     # In the working dtype: a float16 gradient of a mean over 10^5 elements has already

@@ -1,0 +1,164 @@
+"""NumPy: the formula in blocks that stay in a core's cache, whatever the layout.
+
+Operation by operation over whole arrays, every intermediate result travels to memory and
+back, and its fresh pages cost as much as the arithmetic. A block is a box of the array:
+broadcasting, casting and strides are left to NumPy, and nothing but the results is as long
+as the input.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from portable_bce import _plain
+from portable_bce._inputs import Inputs
+from portable_bce._plain import Formula, masked, operands, quiet, settled
+from portable_bce._reduce import Reduction, Total, counted, denominator, is_counted
+
+# Of one operand in the working dtype; a dozen intermediate results share the cache with it.
+BLOCK_BYTES = 2**17
+
+Cut: TypeAlias = tuple[slice, ...]
+
+
+def evaluate(
+    formula: Formula,
+    inputs: Inputs,
+    reduction: Reduction,
+    wanted: tuple[str, ...],
+    rounded: bool,
+    total: Total,
+) -> tuple[Any, ...]:
+    """Return what `_plain.evaluate` returns: element by element to the last bit."""
+    size = max(1, BLOCK_BYTES // np.dtype(inputs.work).itemsize)
+    if inputs.x.size <= size:
+        return _plain.evaluate(formula, inputs, reduction, wanted, rounded, total)
+    xp, whole = inputs.xp, _spread(inputs)
+    dtype = inputs.dtype if rounded else inputs.work
+    summed = "loss" in wanted and reduction.name != "none"
+    with quiet(xp):
+        divisor = _denominator(whole, reduction, size, total)
+        loss = _Sum(xp, whole, reduction, total) if summed else None
+        results = {
+            name: np.empty_like(whole.x, dtype=inputs.dtype if name == "loss" else dtype)
+            for name in wanted
+            if name != "loss" or loss is None
+        }
+        for cut in _cuts(whole.x, size):
+            part = _part(whole, cut)
+            values = formula(xp, wanted, *operands(part), inputs.label_smoothing)
+            for name, value in zip(wanted, values, strict=True):
+                if name == "loss" and loss is not None:
+                    loss.add(cut, masked(part, value))
+                else:
+                    results[name][cut] = masked(part, _shared(value, divisor, cut))
+        if loss is not None:
+            results["loss"] = _divided(xp, loss, divisor, reduction, inputs.dtype)
+        return tuple(results[name] for name in wanted)
+
+
+class _Sum:
+    """A sum over some axes, kept with length 1: in pairs within a block, compensated across.
+
+    Neumaier, Zeitschrift für Angewandte Mathematik und Mechanik 54, 39 (1974): what each
+    addition rounds away is added up beside, so that the number of blocks does not matter.
+    """
+
+    def __init__(self, xp: Any, whole: Inputs, reduction: Reduction, total: Total) -> None:
+        self._xp, self._axes, self._total = xp, reduction.axes, total
+        shape = (1 if axis in self._axes else n for axis, n in enumerate(whole.x.shape))
+        self._high = np.zeros(tuple(shape), dtype=np.result_type(whole.work, np.float64))
+        self._low = np.zeros_like(self._high)
+
+    def add(self, cut: Cut, terms: Any) -> None:
+        """Add a block."""
+        place = kept(cut, self._axes)
+        part, high = self._total(self._xp, terms, self._axes), self._high[place]
+        both = high + part
+        larger = np.abs(high) >= np.abs(part)
+        lost = np.where(larger, (high - both) + part, (part - both) + high)
+        self._low[place] += lost
+        self._high[place] = both
+
+    def result(self) -> Any:
+        """Return the sum; an infinite one is not compensated, by infinity minus infinity."""
+        return np.where(np.isfinite(self._high), self._high + self._low, self._high)
+
+
+def kept(cut: Cut, axes: tuple[int, ...]) -> Cut:
+    """Return where a block's sums over some axes lie in the sums of the whole."""
+    return tuple(slice(None) if axis in axes else one for axis, one in enumerate(cut))
+
+
+def _spread(inputs: Inputs) -> Inputs:
+    """Give every operand the shape of the logits, without copying one."""
+
+    def full(value: Any) -> Any:
+        return np.broadcast_to(value, inputs.x.shape) if isinstance(value, np.ndarray) else value
+
+    return replace(
+        inputs,
+        targets=full(inputs.targets),
+        weight=full(inputs.weight),
+        pos_weight=full(inputs.pos_weight),
+        where=full(inputs.where),
+    )
+
+
+def _part(whole: Inputs, cut: Cut) -> Inputs:
+    def of(value: Any) -> Any:
+        return value[cut] if isinstance(value, np.ndarray) else value
+
+    return replace(
+        whole,
+        x=whole.x[cut],
+        targets=of(whole.targets),
+        weight=of(whole.weight),
+        pos_weight=of(whole.pos_weight),
+        where=of(whole.where),
+    )
+
+
+def _cuts(x: Any, size: int) -> Iterator[Cut]:
+    """Yield boxes of at most ``size`` elements, long where memory runs, in its order."""
+    inwards = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
+    lengths = [1] * x.ndim
+    for axis in reversed(inwards):
+        pieces = -(-x.shape[axis] // max(size, 1))
+        lengths[axis] = -(-x.shape[axis] // pieces)
+        size //= lengths[axis]
+    starts = (range(0, x.shape[axis], lengths[axis]) for axis in inwards)
+    for corner in itertools.product(*starts):
+        first = dict(zip(inwards, corner, strict=True))
+        yield tuple(slice(first[axis], first[axis] + lengths[axis]) for axis in range(x.ndim))
+
+
+def _denominator(whole: Inputs, reduction: Reduction, size: int, total: Total) -> Any:
+    if not is_counted(reduction, whole.x.shape, whole.weight, whole.where):
+        return denominator(reduction, whole.xp, whole.x, whole.weight, whole.where, total)
+    found = _Sum(whole.xp, whole, reduction, total)
+    for cut in _cuts(whole.x, size):
+        part = _part(whole, cut)
+        x, _, weight, _ = operands(replace(part, targets=0.0, pos_weight=None))
+        found.add(cut, counted(reduction, whole.xp, x, weight, part.where))
+    return found.result()
+
+
+def _shared(value: Any, divisor: Any, cut: Cut) -> Any:
+    """Return a block's values divided by the denominator of the reduction, if there is one."""
+    if divisor is None:
+        return value
+    if isinstance(divisor, float):
+        return value / divisor
+    place = tuple(slice(None) if n == 1 else one for n, one in zip(divisor.shape, cut, strict=True))
+    return value / divisor[place].astype(value.dtype, copy=False)
+
+
+def _divided(xp: Any, loss: _Sum, divisor: Any, reduction: Reduction, dtype: Any) -> Any:
+    summed = loss.result() if divisor is None else loss.result() / divisor
+    return settled(xp, np.squeeze(summed, axis=reduction.axes), dtype)
