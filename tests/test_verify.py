@@ -191,6 +191,15 @@ def test_special_cases_are_right_everywhere(backend: Backend) -> None:
         assert all(one.right for one in found), [one for one in found if not one.right]
 
 
+def test_flushing_subnormal_results_breaks_the_contract_where_they_are_promised() -> None:
+    def flushed(name: str, got: Any, given: Points) -> Any:
+        return np.where(np.abs(got) < 2.0**-126, np.float32(0), got)
+
+    found = specials.findings(broken(flushed))
+    assert {one.value for one in found if not one.right} == {"loss", "grad", "hess"}
+    assert {one.case for one in found if not one.right} == {specials.SUBNORMAL}
+
+
 def test_a_lost_special_case_breaks_the_contract() -> None:
     subject = broken(lambda name, got, given: np.where(np.isinf(given.x), np.float32(np.nan), got))
     found = specials.findings(subject)

@@ -129,6 +129,12 @@ def test_an_interrupted_run_goes_on_and_finds_the_same(
     assert one["results"] == other["results"]
 
 
+def test_a_run_may_go_on_with_other_jobs(tmp_path: Path) -> None:
+    one, other = (Request(jobs=jobs, state=tmp_path / str(jobs)) for jobs in (1, 2))
+    assert one.identity() == other.identity()
+    assert one.identity() != Request(seed=1).identity()
+
+
 def test_an_interrupt_without_a_state_says_how_to_keep_it_next_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
