@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import device, is_jax_array
+import numpy as np
+from array_api_compat import device, is_jax_array, is_numpy_namespace
 
 # ml_dtypes' bfloat16 is an extension dtype to NumPy and Dask, whose isdtype and finfo
 # raise on it; every library that has a bfloat16 prints it so.
 _BFLOAT16 = ("bfloat16", "torch.bfloat16")
+# NumPy's own letters, which CuPy, JAX and Dask share; isdtype and str take microseconds each.
+_LETTERS = {"f": "floating", "i": "integer", "u": "integer", "b": "bool", "c": "complex"}
 
 
 def kind(xp: Any, dtype: Any) -> str:
     """Return "floating", "integer", "bool", "complex", or "unknown" for a dtype."""
+    if isinstance(dtype, np.dtype) and dtype.kind in _LETTERS:
+        return _LETTERS[dtype.kind]
     if str(dtype) in _BFLOAT16:
         return "floating"
     kinds = {
@@ -31,6 +36,8 @@ def kind(xp: Any, dtype: Any) -> str:
 
 def bits(xp: Any, dtype: Any) -> int:
     """Return the size in bits of a floating dtype."""
+    if isinstance(dtype, np.dtype):
+        return 8 * dtype.itemsize
     return 16 if str(dtype) in _BFLOAT16 else int(xp.finfo(dtype).bits)
 
 
@@ -40,6 +47,8 @@ def has(xp: Any, dtype: Any, on: Any) -> bool:
     JAX without x64 and some accelerators have no float64; asking them for one gives
     float32 with a warning, so the namespace is asked instead.
     """
+    if is_numpy_namespace(xp):
+        return True
     info = getattr(xp, "__array_namespace_info__", None)
     if info is None:  # a library older than the standard of 2023
         return True
