@@ -9,7 +9,7 @@ as the input.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ from portable_bce._plain import Formula, masked, operands, quiet, settled
 from portable_bce._reduce import Reduction, Total, counted, denominator, is_counted
 
 # Of one operand in the working dtype; a dozen intermediate results share the cache with it.
-BLOCK_BYTES = 2**17
+BLOCK_BYTES = 2**18
 
 Cut: TypeAlias = tuple[slice, ...]
 
@@ -51,12 +51,14 @@ def evaluate(
         }
         for cut in _cuts(whole.x, size):
             part = _part(whole, cut)
-            values = formula(xp, wanted, *operands(part), inputs.label_smoothing)
+            zeroed = _zeroed(part)
+            x, y, w, p = map(zeroed, operands(replace(part, where=None)))
+            values = formula(xp, wanted, x, y, w, p, inputs.label_smoothing)
             for name, value in zip(wanted, values, strict=True):
                 if name == "loss" and loss is not None:
-                    loss.add(cut, masked(part, value))
+                    loss.add(cut, zeroed(value))
                 else:
-                    results[name][cut] = masked(part, _shared(value, divisor, cut))
+                    results[name][cut] = zeroed(_shared(value, divisor, cut))
         if loss is not None:
             results["loss"] = _divided(xp, loss, divisor, reduction, inputs.dtype)
         return tuple(results[name] for name in wanted)
@@ -124,6 +126,26 @@ def _part(whole: Inputs, cut: Cut) -> Inputs:
     )
 
 
+def _zeroed(part: Inputs) -> Callable[[Any], Any]:
+    """Return what sets arrays to zero where masked, before and after the formula.
+
+    By their bits: np.where takes several times as long as an exp when it cannot foresee the
+    mask, and a product with 0 would let NaN through.
+    """
+    if part.where is None:
+        return lambda value: value
+    integer = {4: np.int32, 8: np.int64}.get(np.dtype(part.work).itemsize)
+    if integer is None:  # long double
+        return lambda value: masked(part, value) if isinstance(value, np.ndarray) else value
+    bits = -part.where.astype(integer)
+
+    def zeroed(value: Any) -> Any:
+        array = isinstance(value, np.ndarray)
+        return (value.view(integer) & bits).view(value.dtype) if array else value
+
+    return zeroed
+
+
 def _cuts(x: Any, size: int) -> Iterator[Cut]:
     """Yield boxes of at most ``size`` elements, long where memory runs, in its order."""
     inwards = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
@@ -144,8 +166,9 @@ def _denominator(whole: Inputs, reduction: Reduction, size: int, total: Total) -
     found = _Sum(whole.xp, whole, reduction, total)
     for cut in _cuts(whole.x, size):
         part = _part(whole, cut)
-        x, _, weight, _ = operands(replace(part, targets=0.0, pos_weight=None))
-        found.add(cut, counted(reduction, whole.xp, x, weight, part.where))
+        zeroed = _zeroed(part)
+        x, _, weight, _ = operands(replace(part, targets=0.0, pos_weight=None, where=None))
+        found.add(cut, zeroed(counted(reduction, whole.xp, x, weight, None)))
     return found.result()
 
 

@@ -126,7 +126,7 @@ def test_blocks_follow_the_memory() -> None:
 
 def test_small_arrays_are_evaluated_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_blocks, "_cuts", None)
-    assert portable_bce.bce_with_logits(np.zeros(2**15, dtype=np.float32), 1) == np.float32(
+    assert portable_bce.bce_with_logits(np.zeros(2**16, dtype=np.float32), 1) == np.float32(
         math.log(2)
     )
 
@@ -166,6 +166,25 @@ def test_mean_of_a_hundred_million_float32_losses_is_that_of_the_losses() -> Non
     exact = sum(map(Fraction, losses.tolist())) / 1000
     mean = portable_bce.bce_with_logits(x, 1)
     assert ulp.error(mean, float(exact), "float32") <= contract.SUM
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nothing_leaks_from_under_the_mask(
+    name: str, dtype: str, bad: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 64)
+    mask = np.arange(100) % 3 > 0
+    x, y, w = (np.full(100, 0.25, dtype=dtype) for _ in range(3))
+    keywords: dict[str, Any] = {"weight": w, "pos_weight": w, "reduction": "weighted_mean"}
+    clean = getattr(portable_bce, f"{name}_value_and_grad")(x, y, where=mask, **keywords)
+    for array in (x, y, w):
+        array[~mask] = bad
+    dirty = getattr(portable_bce, f"{name}_value_and_grad")(x, y, where=mask, **keywords)
+    for one, other in zip(clean, dirty, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.all(dirty[1][~mask] == 0)
 
 
 def test_many_blocks_do_not_cost_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
