@@ -94,6 +94,13 @@ def verify(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Time ours beside every installed peer: `nox -s bench -- --task loss --size 1000000`."""
+    session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
+    session.run("python", "-m", "portable_bce", "bench", *session.posargs)
+
+
+@nox.session
 def exhaustive(session: nox.Session) -> None:
     """Measure all that docs/accuracy.md publishes, and write it: 1.5 hours on two cores."""
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))

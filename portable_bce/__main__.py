@@ -26,6 +26,8 @@ _PACKAGES = {
 # Dask's arrays have no linear solver that the demo could call.
 DEMO = tuple(name for name in BACKENDS if name != "dask")
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
+_TIMED = ("numpy", "torch", "jax")
+_TASKS = ("value_and_grad", "loss", "losses", "grad", "grad_and_hess")
 _TARGETS = ("hard", "soft", "plain", "weighted", "all")
 
 
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_demo(commands)
     _add_verify(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -127,6 +130,34 @@ def _verify(options: argparse.Namespace) -> int:
         seed=options.seed,
         jobs=workers.cores() if options.jobs is None else options.jobs,
         state=options.state,
+    )
+    return command.run(asked, options.json)
+
+
+def _add_bench(commands: Any) -> None:
+    about = "time loss, gradient and Hessian beside what others call, in one run"
+    parser = commands.add_parser("bench", help=about, description=about)
+    add = parser.add_argument
+    add("--backend", nargs="+", choices=_TIMED, default=list(_TIMED), help="default: all installed")
+    add("--task", nargs="+", choices=_TASKS, default=["value_and_grad"], help="what is computed")
+    add("--size", nargs="+", type=int, default=[1, 10**4, 10**6], metavar="N", help="elements")
+    add("--dtype", nargs="+", choices=_DTYPES[2:], default=list(_DTYPES[2:]), help="default: both")
+    add("--seconds", type=float, default=1.0, metavar="S", help="for each figure (default: 1)")
+    add("--threads", type=int, default=1, metavar="N", help="1 (by CPU time) or more (by the wall)")
+    add("--json", type=Path, metavar="FILE", help="write everything to FILE")
+    parser.set_defaults(run=_bench)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from portable_bce._bench import command  # noqa: PLC0415
+
+    asked = command.Request(
+        groups=tuple(options.backend),
+        tasks=tuple(options.task),
+        sizes=tuple(options.size),
+        dtypes=tuple(options.dtype),
+        seconds=options.seconds,
+        threads=options.threads,
     )
     return command.run(asked, options.json)
 

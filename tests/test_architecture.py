@@ -25,11 +25,12 @@ ROWS = [
     ["losses"],
     ["__init__"],
     ["testing"],
-    ["_demo", "_verify"],
+    ["_machine"],
+    ["_demo", "_verify", "_bench"],
     ["__main__"],
 ]
 # What only the command line imports, with packages of its own.
-COMMANDS = ("_demo", "_verify")
+COMMANDS = ("_demo", "_verify", "_bench")
 ALLOWED_OUTSIDE = {"array_api_compat", "numpy", *sys.stdlib_module_names}
 
 
@@ -64,7 +65,7 @@ def test_imports_run_downwards(name: str) -> None:
     for found in imports(modules()[name]):
         top, _, inner = found.partition(".")
         if top == "portable_bce" and inner and not inner.startswith("__version__"):
-            packages = ("functional", "_demo", "_verify", "testing")
+            packages = ("functional", "_demo", "_verify", "_bench", "testing")
             inside = any(name.startswith(a) and inner.startswith(a) for a in packages)
             assert inside or row(inner) < row(name), f"{name} imports {inner}"
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from portable_bce._machine import described
 from portable_bce._verify.exact import FORMATS, Exact, errors
-from portable_bce._verify.machine import described
 from portable_bce._verify.points import Points, pattern
 from portable_bce._verify.subjects import Spec, Subject, subject_of
 

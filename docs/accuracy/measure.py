@@ -36,7 +36,7 @@ OTHERS = {
 
 def levels() -> Iterator[tuple[str, dict[str, str]]]:
     """Yield a name and an environment for each instruction set that NumPy may choose."""
-    code = "from portable_bce._verify.machine import dispatch; print(dispatch()['exp float32'])"
+    code = "from portable_bce._machine import dispatch; print(dispatch()['exp float32'])"
     seen = set()
     for without in WITHOUT:
         environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": without}

@@ -23,9 +23,9 @@ from rich.progress import (
 
 import portable_bce
 from portable_bce._backends import UnavailableError
+from portable_bce._machine import described
 from portable_bce._verify import report
 from portable_bce._verify.exact import FORMATS
-from portable_bce._verify.machine import described
 from portable_bce._verify.points import EVERY, TARGETS, regions
 from portable_bce._verify.progress import Progress
 from portable_bce._verify.request import Request

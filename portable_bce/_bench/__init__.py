@@ -1,0 +1,1 @@
+"""Time beside what others call."""

@@ -1,0 +1,151 @@
+"""``python -m portable_bce bench``: ours beside what is installed, in one run."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from portable_bce._backends import UnavailableError, open_backend, version
+from portable_bce._bench.contenders import Contender, contenders
+from portable_bce._bench.timing import Ratio, Timed, ratios, timed
+from portable_bce._machine import described
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options of bench; see ``python -m portable_bce bench --help``."""
+
+    groups: tuple[str, ...]
+    tasks: tuple[str, ...]
+    sizes: tuple[int, ...]
+    dtypes: tuple[str, ...]
+    seconds: float = 1.0
+    threads: int = 1
+
+    def check(self) -> None:
+        """Refuse what cannot be timed.
+
+        Raises
+        ------
+        UnavailableError
+            With what was required and what was given.
+        """
+        if min(self.sizes) < 1:
+            raise UnavailableError(f"`--size` must be at least 1; got {min(self.sizes)}")
+        if self.threads < 1:
+            raise UnavailableError(f"`--threads` must be at least 1; got {self.threads}")
+        if not self.seconds > 0:
+            raise UnavailableError(f"`--seconds` must be positive; got {self.seconds}")
+
+
+def run(request: Request, json_path: Path | None) -> int:
+    """Time what is asked, print ratios of medians with their quartiles, and return 0."""
+    request.check()
+    console = Console(highlight=False)
+    _limit(request.threads)
+    # One thread by CPU time, which other processes do not disturb; more by the wall.
+    clock = time.process_time if request.threads == 1 else time.perf_counter
+    found = list(contenders(request.groups))
+    records: list[dict[str, Any]] = []
+    with open_backend("jax" if importlib.util.find_spec("jax") else "numpy"):
+        for dtype in request.dtypes:
+            for task in request.tasks:
+                rows: dict[str, list[str]] = {}
+                for size in request.sizes:
+                    results = timed(found, task, *_data(size, dtype), request.seconds, clock)
+                    _note(rows, records, results, task, dtype, size)
+                _show(console, f"{task}, {dtype}", request.sizes, rows)
+    console.print("our time in units of the other's: median, quartiles. Below 1, ours is faster.")
+    if json_path is not None:
+        text = json.dumps(
+            {
+                "machine": described(),
+                "versions": _versions(found),
+                "request": asdict(request),
+                "results": records,
+            },
+            indent=1,
+        )
+        json_path.write_text(text + "\n")
+    return 0
+
+
+def _data(size: int, dtype: str) -> tuple[Any, Any]:
+    """Logits as a trained model gives them, and labels drawn from their sigmoid."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 3, size)
+    y = rng.random(size) < 1 / (1 + np.exp(-x))
+    return x.astype(dtype), y.astype(dtype)
+
+
+def _limit(threads: int) -> None:
+    """Give every library so many threads; XLA reads its own when it is first imported."""
+    if threads == 1:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+    if importlib.util.find_spec("torch"):
+        importlib.import_module("torch").set_num_threads(threads)
+
+
+def _note(
+    rows: dict[str, list[str]],
+    records: list[dict[str, Any]],
+    results: list[Timed],
+    task: str,
+    dtype: str,
+    size: int,
+) -> None:
+    for mine, other, ratio in ratios(results):
+        title = f"{mine.contender.group}: {mine.contender.name} / {other.contender.name}"
+        rows.setdefault(title, []).append(_shown(ratio))
+        records.append(
+            {
+                "group": mine.contender.group,
+                "ours": mine.contender.name,
+                "other": other.contender.name,
+                "task": task,
+                "dtype": dtype,
+                "size": size,
+                "ratio": asdict(ratio),
+                "rounds": len(mine.seconds),
+                "our median, ns an element": 1e9 * float(np.median(mine.seconds)) / size,
+                "their median, ns an element": 1e9 * float(np.median(other.seconds)) / size,
+            }
+        )
+
+
+def _shown(ratio: Ratio) -> str:
+    return f"{ratio.median:.2f} ({ratio.low:.2f}, {ratio.high:.2f})"
+
+
+def _show(console: Console, title: str, sizes: tuple[int, ...], rows: dict[str, list[str]]) -> None:
+    """Print one line for each pair and size: eighty columns hold no more."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("ours / other")
+    table.add_column("n", justify="right")
+    table.add_column("median (quartiles)", justify="right", no_wrap=True)
+    for name, cells in rows.items():
+        for index, (size, cell) in enumerate(zip(sizes, cells, strict=True)):
+            table.add_row("" if index else name, f"{size:,}", cell)
+        table.add_section()
+    console.print(table)
+
+
+def _versions(found: list[Contender]) -> dict[str, str]:
+    groups = dict.fromkeys(one.group for one in found)
+    packages = [*groups, *(name for name in ("sklearn", "scipy", "optax") if _there(name))]
+    return {name: version(name) for name in packages}
+
+
+def _there(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None

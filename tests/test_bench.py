@@ -1,0 +1,123 @@
+"""What bench compares computes the same, and ratios are formed round by round."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rich")
+
+from portable_bce import __main__ as command
+from portable_bce._backends import open_backend
+from portable_bce._bench import timing
+from portable_bce._bench.contenders import OURS, TASKS, Contender, contenders
+from portable_bce._bench.timing import Ratio, Timed, ratios, timed
+
+# Peers lose the tails; between -3 and 3 each is right to a few dozen roundings of float32.
+AGREE = 64 * np.finfo(np.float32).eps
+
+
+def flat(result: Any) -> list[np.ndarray]:
+    values = result if isinstance(result, tuple) else (result,)
+    return [np.asarray(one.detach() if hasattr(one, "detach") else one) for one in values]
+
+
+@pytest.mark.parametrize("group", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("task", TASKS)
+def test_everybody_computes_the_same(group: str, task: str) -> None:
+    pytest.importorskip(group)
+    x = np.linspace(-3, 3, 41, dtype=np.float32)
+    y = (x > -1).astype(np.float32)
+    wanted: dict[str, Callable[..., Any]] = {
+        one.name: one.calls[task] for one in contenders(("numpy",)) if task in one.calls
+    }
+    exact = flat(wanted[OURS](x, y))
+    with open_backend(group):
+        for one in contenders((group,)):
+            if task not in one.calls or one.name.startswith("floor"):
+                continue
+            got = flat(one.wait(one.calls[task](*one.arrays(x, y))))
+            assert len(got) == len(exact), one.name
+            for mine, theirs in zip(exact, got, strict=True):
+                assert np.all(np.abs(mine - theirs) <= AGREE * np.maximum(np.abs(mine), 1)), (
+                    one.name
+                )
+
+
+def fake(name: str, group: str, called: list[str]) -> Contender:
+    def call(x: Any, y: Any) -> None:
+        called.append(name)
+
+    return Contender(name, group, {"loss": call}, lambda x, y: (x, y), lambda result: result)
+
+
+def test_each_round_has_everybody_once_and_in_changing_order() -> None:
+    called: list[str] = []
+    found = [fake(name, "numpy", called) for name in ("a", "b", "c")]
+    ticks = iter(range(10**6))
+    results = timed(found, "loss", 0, 0, 0.0, lambda: next(ticks))
+    assert {len(one.seconds) for one in results} == {5}
+    rounds = [tuple(called[6 + 3 * i : 9 + 3 * i]) for i in range(5)]  # after two of each
+    assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
+    assert len(set(rounds)) > 1
+
+
+def test_who_cannot_do_a_task_is_left_out() -> None:
+    found = [fake("a", "numpy", [])]
+    assert timed(found, "grad", 0, 0, 0.0, lambda: 0.0) == []
+
+
+def test_short_calls_are_repeated_until_a_clock_can_tell() -> None:
+    now = [0.0]
+
+    def call() -> None:
+        now[0] += 1e-5
+
+    assert timing._repeats(call, lambda: now[0]) == 100
+
+
+def test_ratio_is_formed_round_by_round() -> None:
+    """A machine that is ten times slower in one round is so for both."""
+    one = Timed(fake("a", "numpy", []), [1.0, 10.0, 1.0, 1.0])
+    other = Timed(fake("b", "numpy", []), [2.0, 20.0, 2.0, 2.0])
+    assert one.ratio(other) == Ratio(0.5, 0.5, 0.5)
+
+
+def test_ratios_are_of_ours_to_others_on_the_same_arrays() -> None:
+    names = [(OURS, "numpy"), ("peer", "numpy"), (OURS, "jax"), ("optax", "jax")]
+    found = [Timed(fake(name, group, []), [1.0, 1.0]) for name, group in names]
+    pairs = [(mine.contender.group, other.contender.name) for mine, other, _ in ratios(found)]
+    assert pairs == [("numpy", "peer"), ("jax", "optax")]
+
+
+def test_bench_prints_and_writes_ratios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bench.json"
+    sizes = ["--size", "3", "50", "--dtype", "float32", "--backend", "numpy"]
+    assert command.main(["bench", *sizes, "--seconds", "0.001", "--json", str(path)]) == 0
+    assert "numpy: portable_bce / published formula" in " ".join(capsys.readouterr().out.split())
+    found = json.loads(path.read_text())
+    assert {one["size"] for one in found["results"]} == {3, 50}
+    for one in found["results"]:
+        assert one["ratio"]["low"] <= one["ratio"]["median"] <= one["ratio"]["high"]
+    assert found["machine"]["cpu"]
+    assert found["versions"]["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "0"], "`--size` must be at least 1; got 0"),
+        (["--threads", "0"], "`--threads` must be at least 1; got 0"),
+        (["--seconds", "0"], "`--seconds` must be positive; got 0.0"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["bench", *arguments]) == 2
+    assert capsys.readouterr().err == f"python -m portable_bce bench: {message}\n"
