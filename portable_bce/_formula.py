@@ -19,7 +19,7 @@ None stands for a factor of one, so that what was not asked for costs nothing.
 """
 
 
-def with_logits(xp, wanted, x, y, w, p, u):
+def with_logits(xp, wanted, x, y, w, p, u, finite=False):
     s = xp.astype(x >= 0, x.dtype)
     m = 1 - 2 * s
     e = xp.exp(m * x)
@@ -31,12 +31,16 @@ def with_logits(xp, wanted, x, y, w, p, u):
         d = s * negative - (1 - s) * positive
         whole = w if p is None else positive + negative
 
-    def linear(d, whole):
+    def against(d):
         # 0 times infinity is 0 here. Only an infinite x is replaced, by the largest number
         # of its sign: where(d == 0, 0, x d) would lose the derivative by d of every
         # correctly classified hard label.
-        finite = xp.where((d == 0) & xp.isinf(x), -m * xp.finfo(x.dtype).max, x)
-        return finite * d + times(whole, xp.log1p(e))
+        if finite:  # the caller knows that no x is infinite
+            return x * d
+        return xp.where((d == 0) & xp.isinf(x), -m * xp.finfo(x.dtype).max, x) * d
+
+    def linear(d, whole):
+        return against(d) + times(whole, xp.log1p(e))
 
     def by_target():
         positive, negative = slopes(w, p, u)
@@ -47,6 +51,7 @@ def with_logits(xp, wanted, x, y, w, p, u):
         "grad": lambda: d + m * times(whole, q),
         "hess": lambda: times(whole, q - q * q),
         "grad_targets": by_target,
+        "terms": lambda: (against(d), e),  # for sums: x d, and the e of log1p(e)
     }
     return tuple(value[name]() for name in wanted)
 
