@@ -54,24 +54,34 @@ def evaluate(
         }
         asked = _in_terms(wanted) if loss and _splits(formula, whole, reduction) else wanted
         for cut in _cuts(whole.x, size):
-            part = _part(whole, cut)
-            zeroed = _zeroed(part)
-            x, y, w, p = map(zeroed, operands(replace(part, where=None)))
-            # The arrays are here and computed: a look costs less than six operations without one.
-            known = {"finite": True} if formula is with_logits and np.isfinite(x).all() else {}
-            values = formula(xp, asked, x, y, w, p, inputs.label_smoothing, **known)
-            for name, value in zip(asked, values, strict=True):
-                if name == "terms" and loss is not None:
-                    loss.add(cut, zeroed(value[0]))
-                    for odds in _products(zeroed(value[1])):
-                        loss.add(cut, np.log1p(odds))
-                elif name == "loss" and loss is not None:
-                    loss.add(cut, zeroed(value))
+            for name, value in _block(formula, _part(whole, cut), asked, divisor, cut):
+                if name == "loss" and loss is not None:
+                    loss.add(cut, value)
                 else:
-                    results[name][cut] = zeroed(_shared(value, divisor, cut))
+                    results[name][cut] = value
         if loss is not None:
             results["loss"] = _divided(xp, loss, divisor, reduction, inputs.dtype)
         return tuple(results[name] for name in wanted)
+
+
+def _block(
+    formula: Formula, part: Inputs, asked: tuple[str, ...], divisor: Any, cut: Cut
+) -> Iterator[tuple[str, Any]]:
+    """Yield what is asked of a block, by name: losses to be summed, derivatives shared out."""
+    zeroed = _zeroed(part)
+    x, y, w, p = map(zeroed, operands(replace(part, where=None)))
+    # The array is here and computed: a look costs less than six operations without one.
+    known = {"finite": True} if formula is with_logits and np.isfinite(x).all() else {}
+    values = formula(part.xp, asked, x, y, w, p, part.label_smoothing, **known)
+    for name, value in zip(asked, values, strict=True):
+        if name == "terms":
+            yield "loss", zeroed(value[0])
+            for odds in _products(zeroed(value[1])):
+                yield "loss", np.log1p(odds)
+        elif name == "loss":
+            yield name, zeroed(value)
+        else:
+            yield name, zeroed(_shared(value, divisor, cut))
 
 
 class _Sum:
@@ -214,7 +224,7 @@ def _denominator(whole: Inputs, reduction: Reduction, size: int, total: Total) -
 
 
 def _shared(value: Any, divisor: Any, cut: Cut) -> Any:
-    """Return a block's values divided by the denominator of the reduction, if there is one."""
+    """Return a block's derivative divided by the denominator of the reduction."""
     if divisor is None:
         return value
     if isinstance(divisor, float):

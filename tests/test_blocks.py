@@ -190,6 +190,15 @@ def test_nothing_leaks_from_under_the_mask(
     assert np.all(dirty[1][~mask] == 0)
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_masked_sum_is_that_of_what_is_kept(reduction: str) -> None:
+    x = np.linspace(-3, 3, 100_000, dtype=np.float32)
+    mask = np.arange(x.size) % 3 > 0
+    got = portable_bce.bce_with_logits(x, 1, where=mask, reduction=reduction)
+    wanted = portable_bce.bce_with_logits(x[mask], 1, reduction=reduction)
+    assert ulp.distance(got, wanted) <= contract.SUM
+
+
 def test_many_blocks_do_not_cost_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Adding a hundred thousand sums one after the other would lose 30 ULP here."""
     monkeypatch.setattr(_blocks, "BLOCK_BYTES", 16)
