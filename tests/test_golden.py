@@ -65,7 +65,7 @@ def test_golden_cases_keep_the_contract(backend: Backend, name: str) -> None:
     u = float.fromhex(cases[0]["u"])
     got = values_of(backend, dtype, compute, (x, y, w, p), u)
     for i, case in enumerate(cases):
-        weights = [1.0 if one is None else one[i] for one in (w, p)]
+        weights = [1.0 if one is None else float(one[i]) for one in (w, p)]
         arguments = (x[i], y[i], *weights, u)
         a, b = reference.masses(y[i], weights[1], u)
         scale = weights[0] * (a + b) * reference.sigmoid(-abs(mp.mpf(float(x[i]))))
