@@ -209,6 +209,20 @@ def test_bad_arguments_are_refused_before_any_work(
     assert capsys.readouterr().err == f"python -m portable_bce verify: {message}\n"
 
 
+def test_a_dtype_without_a_reference_is_left_out_aloud(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where NumPy's long double is a double (macOS on Arm, Windows)."""
+    monkeypatch.setattr(
+        "portable_bce._verify.request.has_reference", lambda form: form.name != "float64"
+    )
+    quick = ["--backend", "numpy", "--targets", "hard", "--points", "9", "--jobs", "1"]
+    assert command.main(["verify", *quick, "--dtype", "float32", "float64"]) == 0
+    assert "float64 is left out: NumPy has no wider dtype on this platform" in (
+        " ".join(capsys.readouterr().out.split())
+    )
+
+
 def test_a_library_that_is_not_asked_for_and_not_there_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

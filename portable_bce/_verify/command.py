@@ -68,6 +68,8 @@ def run(request: Request, json_path: Path | None) -> int:
     verdicts = [_verdict(spec, progress) for spec in specs]
     for verdict in verdicts:
         report.show(console, verdict)
+    for name in request.left_out():
+        console.print(f"\n{name} is left out: NumPy has no wider dtype on this platform")
     references = {name: _reference(name) for name in dict.fromkeys(one.dtype for one in specs)}
     report.show_references(console, references)
     kept = report.conclude(console, verdicts)

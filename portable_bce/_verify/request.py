@@ -96,6 +96,10 @@ class Request:
             )
         return found
 
+    def left_out(self) -> tuple[str, ...]:
+        """Return the dtypes that nothing here is wide enough to judge."""
+        return tuple(name for name in self._wanted() if not has_reference(FORMATS[name]))
+
     def chunks(self, spec: Spec) -> Iterator[Chunk]:
         """Return where a spec is measured."""
         classes = self.classes()
