@@ -12,9 +12,10 @@ from typing import Any
 from portable_bce._backends import BACKENDS, UnavailableError
 from portable_bce._demo.solvers import SOLVERS
 
-# module that a command may miss -> (its name on PyPI, the extra that brings it)
+# module that a command may miss -> (its name on PyPI, the extra that brings it, by default
+# the command's own)
 _PACKAGES = {
-    "rich": ("rich", "verify"),
+    "rich": ("rich", ""),
     "mpmath": ("mpmath", "verify"),
     "dask": ("dask", "dask"),
     "sklearn": ("scikit-learn", "demo"),
@@ -29,6 +30,8 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _TIMED = ("numpy", "torch", "jax")
 _TASKS = ("value_and_grad", "loss", "losses", "grad", "grad_and_hess")
 _TARGETS = ("hard", "soft", "plain", "weighted", "all")
+
+_EXTRAS = {"demo": "demo", "verify": "verify", "bench": "verify"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package, extra = _PACKAGES[module]
         return _refuse(
             f"{options.command} needs {package}, which is not installed: "
-            f'pip install "portable-bce[{extra}]"'
+            f'pip install "portable-bce[{extra or _EXTRAS[options.command]}]"'
         )
     return status
 

@@ -209,6 +209,23 @@ def test_bad_arguments_are_refused_before_any_work(
     assert capsys.readouterr().err == f"python -m portable_bce verify: {message}\n"
 
 
+@pytest.mark.parametrize("name", ["verify", "bench"])
+def test_without_rich_the_extra_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in list(sys.modules):
+        if module.partition(".")[0] == "rich" or module.startswith(
+            ("portable_bce._verify.command", "portable_bce._verify.report", "portable_bce._bench")
+        ):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "rich", None)
+    for package, attribute in (("portable_bce._verify", "command"), ("portable_bce", "_bench")):
+        owner = sys.modules[package]
+        monkeypatch.delattr(owner, attribute, raising=False)
+    assert command.main([name]) == 2
+    assert 'pip install "portable-bce[verify]"' in capsys.readouterr().err
+
+
 def test_a_dtype_without_a_reference_is_left_out_aloud(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

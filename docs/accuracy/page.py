@@ -208,12 +208,24 @@ def constants_table() -> str:
             [
                 run["library"],
                 level(run) if run["library"].startswith("numpy") else "its own",
+                "every one" if run["one logit in"] == 1 else f"one in {run['one logit in']}",
                 *(f"{run[name]:.2f}" for name in ("Lambda", "Q", "Q_1", "C_l", "C_q")),
                 f"{max(loss + 1.25, loss / 2 + 2.5):.2f}",
                 f"{max(q + 1, near + 2, q / 2 + 2):.2f}",
             ]
         )
-    head = ["library", "exp", "Λ", "Q", "Q₁", "C_l", "C_q", "loss at most", "gradient at most"]
+    head = [
+        "library",
+        "exp",
+        "logits",
+        "Λ",
+        "Q",
+        "Q₁",
+        "C_l",
+        "C_q",
+        "loss at most",
+        "gradient at most",
+    ]
     return table(head, rows)
 
 
