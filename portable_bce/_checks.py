@@ -6,6 +6,8 @@ import math
 from numbers import Integral, Real
 from typing import Any, TypeAlias, TypeGuard
 
+import array_api_compat.numpy
+import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
 from portable_bce import _dtypes
@@ -19,7 +21,8 @@ BOOL = ("bool",)
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Tell whether a value is a real Python number, or a NumPy scalar, which acts as one."""
-    return isinstance(value, Real)
+    kind = type(value)
+    return kind is float or (kind is not np.ndarray and isinstance(value, Real))
 
 
 def library(xp: Any) -> str:
@@ -30,6 +33,8 @@ def library(xp: Any) -> str:
 
 def namespace(name: str, x: Any) -> Any:
     """Return the array API namespace of the first argument."""
+    if type(x) is np.ndarray:  # as below, in a tenth of the time
+        return array_api_compat.numpy
     if not is_array_api_obj(x):
         raise TypeError(
             f"`{name}` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, "
@@ -40,6 +45,8 @@ def namespace(name: str, x: Any) -> Any:
 
 def same_library(xp: Any, x: Any, name: str, first: str) -> None:
     """Require an array of the namespace ``xp``."""
+    if type(x) is np.ndarray and xp is array_api_compat.numpy:
+        return
     try:
         other = array_namespace(x)
     except TypeError:
@@ -89,6 +96,8 @@ def number_or_array(
 
 def same_shape(found: Shape, expected: Shape, name: str, first: str) -> None:
     """Require equal shapes, as far as they are known."""
+    if found == expected:  # by far the cheapest question
+        return
     if len(found) == len(expected) and all(map(_fits, found, expected)):
         return
     raise ValueError(

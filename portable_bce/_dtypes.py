@@ -62,6 +62,8 @@ def device_of(x: Any) -> Any:
     A JAX tracer has no device yet, an uncommitted JAX array follows the others, and
     shardings may differ from argument to argument.
     """
+    if type(x) is np.ndarray:
+        return "cpu"
     if is_jax_array(x):
         try:
             settled = x.committed and len(x.devices()) == 1

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from portable_bce import _checks, _dtypes
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(NamedTuple):
     """Checked arguments, as they came: nothing is converted, broadcast or computed yet.
 
     ``work`` is the dtype to compute in and ``dtype`` the one to return. Targets, weights
@@ -30,8 +28,7 @@ class Inputs:
     device: Any
 
 
-@dataclass(frozen=True, slots=True)
-class _Beside:
+class _Beside(NamedTuple):
     """Checks what stands beside the first argument against it."""
 
     first: str
@@ -49,8 +46,6 @@ class _Beside:
         return value
 
     def factor(self, name: str, value: Any, kinds: tuple[str, ...] = _checks.REAL) -> Any:
-        if value is None:
-            return None
         value = self.number_or_array(name, value, kinds)
         if not isinstance(value, float):
             _checks.broadcastable(value.shape, self.shape, name, self.first)
@@ -91,9 +86,9 @@ def gather(
         xp=xp,
         x=x,
         targets=beside.targets(targets),
-        weight=beside.factor("weight", weight),
-        pos_weight=beside.factor("pos_weight", pos_weight),
-        where=beside.mask(where),
+        weight=None if weight is None else beside.factor("weight", weight),
+        pos_weight=None if pos_weight is None else beside.factor("pos_weight", pos_weight),
+        where=None if where is None else beside.mask(where),
         label_smoothing=_checks.smoothing(label_smoothing),
         eps=_checks.clamp(eps, xp, work),
         dtype=x.dtype,

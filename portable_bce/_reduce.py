@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from array_api_compat import array_namespace
 
@@ -18,8 +17,7 @@ Total: TypeAlias = Callable[[Any, Any, tuple[int, ...]], Any]
 NAMES = ("none", "sum", "mean", "weighted_mean")
 
 
-@dataclass(frozen=True, slots=True)
-class Reduction:
+class Reduction(NamedTuple):
     """A reduction by name, over axes that are known to exist."""
 
     name: str

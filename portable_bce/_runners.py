@@ -39,12 +39,12 @@ class Runner:
 
 def runner_of(xp: Any) -> Runner:
     """Return the row of an array namespace."""
+    if is_numpy_namespace(xp):
+        return _NUMPY
     if is_torch_namespace(xp) or is_jax_namespace(xp) or is_cupy_namespace(xp):
         return _SUMS_IN_TREES
     if is_dask_namespace(xp):
         return _DASK
-    if is_numpy_namespace(xp):
-        return _NUMPY
     return _ANY
 
 

@@ -19,6 +19,8 @@ ROWS = [
     ["_probability", "_checks"],
     ["_inputs", "_reduce"],
     ["_plain"],
+    ["_sums"],
+    ["_one_block"],
     ["_blocks"],
     ["_runners"],
     ["functional"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import portable_bce
-from portable_bce import _blocks, _plain
+from portable_bce import _blocks, _one_block, _plain, _runners, _sums
 from portable_bce import _contract as contract
 from portable_bce.testing import ulp
 from portable_bce.testing.strategies import arrays, logits, targets, weights
@@ -70,33 +71,40 @@ def laid_out(draw: st.DrawFn, values: Any) -> Any:
     return values if how == "as it is" else values.copy(order=how)
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
-@given(calls(), st.sampled_from([8, 24, 64, 512]))
-def test_blocks_of_any_size_give_what_whole_arrays_give(
-    call: tuple[str, list[Any], dict[str, Any]], size: int
-) -> None:
-    name, given_arrays, keywords = call
+def values(name: str, given_arrays: list[Any], keywords: dict[str, Any]) -> list[Any]:
+    """Return loss, loss and gradient, gradient and Hessian."""
     loss_of, both_of = (getattr(portable_bce, one) for one in FUNCTIONS[name])
     hess_of = getattr(portable_bce, f"{name}_grad_and_hess")
+    both, curved = both_of(*given_arrays, **keywords), hess_of(*given_arrays, **keywords)
+    return [loss_of(*given_arrays, **keywords), *both, *curved]
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@given(calls(), st.sampled_from([8, 24, 64, 512]))
+def test_one_block_elements_and_blocks_of_any_size_give_what_plain_operations_give(
+    call: tuple[str, list[Any], dict[str, Any]], size: int
+) -> None:
+    keywords = call[2]
+    as_it_comes = values(*call)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_blocks, "WHOLE", 2**40)
-        whole = [loss_of(*given_arrays, **keywords), *both_of(*given_arrays, **keywords)]
-        whole += hess_of(*given_arrays, **keywords)
-        patch.setattr(_blocks, "WHOLE", 0)
+        patch.setattr(_one_block, "takes", lambda *_: False)
+        one_block = values(*call)
         patch.setattr(_blocks, "BLOCK_BYTES", size)
-        cut = [loss_of(*given_arrays, **keywords), *both_of(*given_arrays, **keywords)]
-        cut += hess_of(*given_arrays, **keywords)
+        blocks = values(*call)
+        patch.setattr(_runners, "_NUMPY", replace(_runners._NUMPY, evaluate=_plain.evaluate))
+        plain = values(*call)
     summed = keywords["reduction"] in ("sum", "mean", "weighted_mean")
     # A denominator of float64 weights may round otherwise, and the quotients with it.
     weighted = "weight" in keywords and keywords["reduction"] == "weighted_mean"
-    for index, (one, other) in enumerate(zip(whole, cut, strict=True)):
-        assert type(one) is type(other)
-        assert one.dtype == other.dtype
-        assert one.shape == other.shape
-        if summed and (index < 2 or weighted):
-            assert ulp.distance(one, other).max(initial=0) <= contract.SUM
-        else:
-            np.testing.assert_array_equal(one, other)
+    for index, wanted in enumerate(plain):
+        for got in (as_it_comes[index], one_block[index], blocks[index]):
+            assert type(got) is type(wanted)
+            assert got.dtype == wanted.dtype
+            assert got.shape == wanted.shape
+            if summed and (index < 2 or weighted):
+                assert ulp.distance(got, wanted).max(initial=0) <= contract.SUM
+            else:
+                np.testing.assert_array_equal(got, wanted)
 
 
 @pytest.mark.parametrize("shape", [(100,), (10, 10), (3, 1, 40), (40, 1, 3), (2, 3, 4, 5)])
@@ -113,7 +121,6 @@ def test_cuts_are_boxes_that_hold_each_element_once(
 
 
 def test_results_lie_in_memory_as_the_logits_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_blocks, "WHOLE", 0)
     monkeypatch.setattr(_blocks, "BLOCK_BYTES", 64)
     x = np.zeros((9, 9, 9)).transpose(2, 0, 1)
     for derivative in portable_bce.bce_with_logits_grad_and_hess(x, 1):
@@ -126,9 +133,9 @@ def test_blocks_follow_the_memory() -> None:
     assert (first, second) == ((slice(0, 64), slice(0, 1)), (slice(0, 64), slice(1, 2)))
 
 
-def test_small_arrays_are_evaluated_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fits_into_a_block_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_blocks, "_cuts", None)
-    assert portable_bce.bce_with_logits(np.zeros(2**14, dtype=np.float32), 1) == np.float32(
+    assert portable_bce.bce_with_logits(np.zeros(2**17, dtype=np.float32), 1) == np.float32(
         math.log(2)
     )
 
@@ -176,7 +183,6 @@ def test_mean_of_a_hundred_million_float32_losses_is_that_of_the_losses() -> Non
 def test_nothing_leaks_from_under_the_mask(
     name: str, dtype: str, bad: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_blocks, "WHOLE", 0)
     monkeypatch.setattr(_blocks, "BLOCK_BYTES", 64)
     mask = np.arange(100) % 3 > 0
     x, y, w = (np.full(100, 0.25, dtype=dtype) for _ in range(3))
@@ -213,7 +219,6 @@ def test_many_blocks_do_not_cost_accuracy(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_infinite_loss_in_one_block_is_an_infinite_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_blocks, "WHOLE", 0)
     monkeypatch.setattr(_blocks, "BLOCK_BYTES", 64)
     x = np.zeros(100)
     x[40] = np.inf
@@ -224,14 +229,18 @@ def test_an_infinite_loss_in_one_block_is_an_infinite_sum(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("size", range(1, 70))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_products_have_the_sum_of_the_logarithms(size: int, dtype: str) -> None:
+def test_products_have_the_sum_of_the_logarithms(
+    size: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sums, "WORTHWHILE", 0)
     odds = np.exp(-np.linspace(0, 60, size, dtype=dtype))
-    parts = list(_blocks._products(odds))
+    parts = list(_sums.logarithms(odds))
     assert sum(part.size for part in parts) <= size // 8 + 10
     wanted = math.fsum(math.log1p(one) for one in odds.tolist())
-    got = math.fsum(math.log1p(one) for part in parts for one in part.tolist())
-    # Three products, each of three roundings, of numbers whose log1p is less sensitive.
-    assert abs(got - wanted) <= 9 * np.finfo(dtype).eps * wanted
+    got = math.fsum(one for part in parts for one in part.tolist())
+    # Three products, each of three roundings, of numbers whose log1p is less sensitive; and
+    # the logarithm's own.
+    assert abs(got - wanted) <= 10 * np.finfo(dtype).eps * wanted
 
 
 def test_sums_of_tiny_losses_are_not_lost() -> None:
@@ -243,5 +252,5 @@ def test_sums_of_tiny_losses_are_not_lost() -> None:
 
 
 def test_plain_and_blocks_are_one_formula() -> None:
-    for module in (_plain, _blocks):
+    for module in (_plain, _blocks, _one_block, _sums):
         assert "exp(" not in inspect.getsource(module)

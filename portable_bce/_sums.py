@@ -1,0 +1,124 @@
+"""NumPy: sums over blocks, as exact as if nothing had been cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from portable_bce._formula import with_logits
+from portable_bce._inputs import Inputs
+from portable_bce._plain import Formula
+from portable_bce._reduce import Reduction, Total
+
+Cut: TypeAlias = tuple[slice, ...]  # () for the whole
+
+# Odds from which a product of halves costs less than the logarithms that it spares.
+WORTHWHILE = 2**10
+
+
+class Sum:
+    """A sum over some axes: in pairs within a block, compensated across blocks.
+
+    What each addition rounds away is added up beside (Knuth, The Art of Computer
+    Programming 2, section 4.2.2, theorem B), so that the number of blocks does not matter.
+    """
+
+    def __init__(self, inputs: Inputs, reduction: Reduction, total: Total) -> None:
+        self._xp, self._axes, self._total = inputs.xp, reduction.axes, total
+        self._dtype = wide(inputs.work)
+        shape = inputs.x.shape
+        self.everything = len(self._axes) == len(shape)
+        self._high: Any = 0.0
+        self._low: Any = 0.0
+        if not self.everything:
+            lengths = [1 if axis in self._axes else n for axis, n in enumerate(shape)]
+            self._high, self._low = np.zeros((2, *lengths), self._dtype)
+
+    def part(self, terms: Any) -> Any:
+        """Return the sum of a block."""
+        if self.everything:
+            return total(terms, self._dtype)
+        return self._total(self._xp, terms, self._axes)
+
+    def include(self, cut: Cut, part: Any) -> None:
+        """Add the sum of a block."""
+        if self.everything:
+            self._high, lost = _two_sum(self._high, part)
+            self._low += lost
+        else:
+            place = kept(cut, self._axes)
+            self._high[place], lost = _two_sum(self._high[place], part)
+            self._low[place] += lost
+
+    def add(self, cut: Cut, terms: Any) -> None:
+        """Add a block."""
+        self.include(cut, self.part(terms))
+
+    def result(self) -> Any:
+        """Return the sum; an infinite one is not compensated, by infinity minus infinity."""
+        if self.everything:
+            return self._high + self._low if np.isfinite(self._high) else self._high
+        return np.where(np.isfinite(self._high), self._high + self._low, self._high)
+
+    def divided(self, divisor: Any, dtype: Any) -> Any:
+        """Return the sum by the denominator, rounded, without the axes that were summed over."""
+        summed = self.result() if divisor is None else self.result() / divisor
+        return summed.astype(dtype) if self.everything else self._squeezed(summed.astype(dtype))
+
+    def _squeezed(self, summed: Any) -> Any:
+        return np.squeeze(summed, axis=self._axes)
+
+
+def wide(work: Any) -> Any:
+    """Return the dtype to add up in."""
+    return work if np.dtype(work).itemsize > 8 else np.float64
+
+
+def total(terms: Any, dtype: Any) -> Any:
+    """Return the sum of a whole block, which NumPy adds in pairs because it is dense."""
+    return np.add.reduce(terms, axis=None, dtype=dtype)
+
+
+def _two_sum(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return a sum and what rounding took from it."""
+    both = one + other
+    added = both - one
+    return both, (one - (both - added)) + (other - added)
+
+
+def kept(cut: Cut, axes: tuple[int, ...]) -> Cut:
+    """Return where a block's sums over some axes lie in the sums of the whole."""
+    return tuple([slice(None) if axis in axes else one for axis, one in enumerate(cut)])
+
+
+def splits(formula: Formula, inputs: Inputs) -> bool:
+    """Tell whether many logarithms, each with a weight of one, may be added up as products."""
+    weighted = inputs.weight is not None or inputs.pos_weight is not None or inputs.label_smoothing
+    return formula is with_logits and not weighted and inputs.x.size >= WORTHWHILE
+
+
+def in_terms(wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Ask for the parts of the loss in its place."""
+    return tuple(["terms" if name == "loss" else name for name in wanted])
+
+
+def logarithms(odds: Any) -> Iterator[Any]:
+    """Yield terms with the sum of log1p(odds), an eighth as many.
+
+    (1 + a) (1 + b) = 1 + (a + b + a b): every term is positive, so nothing cancels. log1p is
+    most of the time where NumPy has no vectorised one (without AVX-512).
+    """
+    odds = odds.ravel(order="K")
+    for _ in range(3):
+        if odds.size < WORTHWHILE:
+            break
+        if odds.size % 2:
+            yield np.log1p(odds[-1:])
+        half = odds.size // 2
+        one, other = odds[:half], odds[half : 2 * half]
+        odds = one * other
+        odds += one
+        odds += other
+    yield np.log1p(odds)
