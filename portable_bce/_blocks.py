@@ -8,17 +8,17 @@ as the input. What fits into one block is evaluated as it lies.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from portable_bce import _one_block, _plain
+from portable_bce._cuts import Cut, cuts, in_terms, logarithms, splits
 from portable_bce._inputs import Inputs
 from portable_bce._plain import Formula
 from portable_bce._reduce import Reduction, Total, counted, denominator, is_counted
-from portable_bce._sums import Cut, Sum, in_terms, logarithms, splits
+from portable_bce._sums import WORTHWHILE, Sum
 
 # Of one operand in the working dtype; a dozen intermediate results share the cache with it.
 BLOCK_BYTES = 2**19
@@ -65,7 +65,7 @@ def evaluate(
         results = [one if one is None else one.astype(dtype, copy=False) for one in values]
     else:
         results = [None if loss and n == "loss" else np.empty_like(x, dtype) for n in wanted]
-        for cut in _cuts(x, size):
+        for cut in cuts(x.shape, x.strides, size):
             for result, value in zip(results, _block(call, cut), strict=True):
                 if value is not None:
                     result[cut] = value
@@ -90,7 +90,7 @@ def _ready(call: _Call, cut: Cut, name: str, value: Any, zeroed: Callable[[Any],
     _, _, _, divisor, loss = call
     if loss is not None and name == "terms":
         loss.add(cut, zeroed(value[0]))
-        for terms in logarithms(zeroed(value[1])):
+        for terms in logarithms(np, zeroed(value[1]).ravel(order="K"), WORTHWHILE):
             loss.add(cut, terms)
         return None
     if divisor is not None and name != "loss":
@@ -149,26 +149,12 @@ def _kept(value: Any) -> Any:
     return value
 
 
-def _cuts(x: Any, size: int) -> Iterator[Cut]:
-    """Yield boxes of at most ``size`` elements, long where memory runs, in its order."""
-    inwards = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
-    lengths = [1] * x.ndim
-    for axis in reversed(inwards):
-        pieces = -(-x.shape[axis] // max(size, 1))
-        lengths[axis] = -(-x.shape[axis] // pieces)
-        size //= lengths[axis]
-    starts = (range(0, x.shape[axis], lengths[axis]) for axis in inwards)
-    for corner in itertools.product(*starts):
-        first = dict(zip(inwards, corner, strict=True))
-        yield tuple(slice(first[axis], first[axis] + lengths[axis]) for axis in range(x.ndim))
-
-
 def _denominator(inputs: Inputs, reduction: Reduction, size: int, total: Total) -> Any:
     if not is_counted(reduction, inputs.x.shape, inputs.weight, inputs.where):
         return denominator(reduction, inputs.xp, inputs.x, inputs.weight, inputs.where, total)
     found = Sum(inputs, reduction, total)
     bare = inputs._replace(targets=None, pos_weight=None)
-    for cut in [()] if inputs.x.size <= size else _cuts(inputs.x, size):
+    for cut in [()] if inputs.x.size <= size else cuts(inputs.x.shape, inputs.x.strides, size):
         (x, _, weight, _), zeroed = _operands(bare, cut)
         found.add(cut, zeroed(counted(reduction, inputs.xp, x, weight, None)))
     return found.result()

@@ -35,6 +35,10 @@ def namespace(name: str, x: Any) -> Any:
     """Return the array API namespace of the first argument."""
     if type(x) is np.ndarray:  # as below, in a tenth of the time
         return array_api_compat.numpy
+    if _dtypes.is_torch(x):
+        from array_api_compat import torch as xp  # noqa: PLC0415  only here is it known to be there
+
+        return xp
     if not is_array_api_obj(x):
         raise TypeError(
             f"`{name}` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, "
@@ -45,10 +49,8 @@ def namespace(name: str, x: Any) -> Any:
 
 def same_library(xp: Any, x: Any, name: str, first: str) -> None:
     """Require an array of the namespace ``xp``."""
-    if type(x) is np.ndarray and xp is array_api_compat.numpy:
-        return
     try:
-        other = array_namespace(x)
+        other = namespace(name, x)
     except TypeError:
         other = None
     if other is not xp:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import device, is_jax_array, is_numpy_namespace
+from array_api_compat import device, is_jax_array
 
 # ml_dtypes' bfloat16 is an extension dtype to NumPy and Dask, whose isdtype and finfo
 # raise on it; every library that has a bfloat16 prints it so.
@@ -47,13 +47,21 @@ def has(xp: Any, dtype: Any, on: Any) -> bool:
     JAX without x64 and some accelerators have no float64; asking them for one gives
     float32 with a warning, so the namespace is asked instead.
     """
-    if is_numpy_namespace(xp):
+    if xp.__name__ == "array_api_compat.numpy":
         return True
     info = getattr(xp, "__array_namespace_info__", None)
     if info is None:  # a library older than the standard of 2023
         return True
     offered = info().dtypes(device=on, kind="real floating")
     return any(dtype == one for one in offered.values())
+
+
+def is_torch(x: Any) -> bool:
+    """Tell whether this is a tensor of PyTorch itself.
+
+    array_api_compat asks by functions with a cache, at each of which torch.compile warns.
+    """
+    return type(x).__module__ in ("torch", "torch.nn.parameter")
 
 
 def device_of(x: Any) -> Any:
@@ -64,6 +72,8 @@ def device_of(x: Any) -> Any:
     """
     if type(x) is np.ndarray:
         return "cpu"
+    if is_torch(x):
+        return x.device
     if is_jax_array(x):
         try:
             settled = x.committed and len(x.devices()) == 1

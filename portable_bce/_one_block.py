@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from portable_bce._formula import with_logits
+from portable_bce._cuts import guarded, in_terms, logarithms, splits
 from portable_bce._inputs import Inputs
 from portable_bce._plain import Formula
 from portable_bce._reduce import Reduction
-from portable_bce._sums import in_terms, logarithms, splits, total, wide
+from portable_bce._sums import WORTHWHILE, total, wide
 
 _LOSS = ("loss", "terms")
-_GUARDED = {*_LOSS, "grad_targets"}
 
 
 def takes(inputs: Inputs, reduction: Reduction) -> bool:
@@ -38,13 +37,17 @@ def evaluate(
         for one in (x, targets, weight, pos_weight)
     ]
     summed, wider = reduction.name != "none", wide(work)
-    asked = in_terms(wanted) if summed and splits(formula, inputs) else wanted
+    asked = (
+        in_terms(wanted) if summed and x.size >= WORTHWHILE and splits(formula, inputs) else wanted
+    )
     known = finite(formula, asked, operands[0])
     values = formula(xp, asked, *operands, smoothing, **known)
 
     def settled(name: str, value: Any) -> Any:
         if name == "terms":
-            value = total(value[0], wider) + sum([total(z, wider) for z in logarithms(value[1])])
+            along, odds = value
+            logs = logarithms(np, odds.ravel(order="K"), WORTHWHILE)
+            value = total(along, wider) + sum([total(one, wider) for one in logs])
         elif name == "loss" and summed:
             value = total(value, wider)
         if summed and reduction.name != "sum":
@@ -55,11 +58,6 @@ def evaluate(
 
 
 def finite(formula: Formula, asked: tuple[str, ...], x: Any) -> dict[str, bool]:
-    """Return what tells the formula that no logit is infinite, if so.
-
-    The array is here and computed: a look at it costs less than the guard of 0 times
-    infinity. A sum that overflows brings the guard, which harms nothing.
-    """
-    if formula is not with_logits or _GUARDED.isdisjoint(asked):
-        return {}
-    return {"finite": True} if math.isfinite(np.add.reduce(x, axis=None)) else {}
+    """Return what tells the formula that no logit is infinite, if it asks and it is so."""
+    free = guarded(formula, asked) and math.isfinite(np.add.reduce(x, axis=None))
+    return {"finite": True} if free else {}

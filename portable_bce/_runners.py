@@ -12,15 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from array_api_compat import (
-    is_cupy_namespace,
-    is_dask_namespace,
-    is_jax_namespace,
-    is_numpy_namespace,
-    is_torch_namespace,
-)
-
 from portable_bce import _blocks, _plain
+from portable_bce._checks import library
 from portable_bce._inputs import Inputs
 from portable_bce._plain import Formula, masked, quiet, settled
 from portable_bce._reduce import Reduction, Total, chunked_total, library_total, pairwise_total
@@ -39,13 +32,7 @@ class Runner:
 
 def runner_of(xp: Any) -> Runner:
     """Return the row of an array namespace."""
-    if is_numpy_namespace(xp):
-        return _NUMPY
-    if is_torch_namespace(xp) or is_jax_namespace(xp) or is_cupy_namespace(xp):
-        return _SUMS_IN_TREES
-    if is_dask_namespace(xp):
-        return _DASK
-    return _ANY
+    return _ROWS.get(library(xp), _ANY)
 
 
 def run(
@@ -78,7 +65,17 @@ def scaled(
         return settled(xp, product, dtype)
 
 
+def _on_torch(*arguments: Any) -> tuple[Any, ...]:
+    from portable_bce import _torch  # noqa: PLC0415  only here is PyTorch known to be in use
+
+    return _torch.evaluate(*arguments)
+
+
 _ANY = Runner(_plain.evaluate, pairwise_total)
-_SUMS_IN_TREES = Runner(_plain.evaluate, library_total)
-_NUMPY = Runner(_blocks.evaluate, pairwise_total)
-_DASK = Runner(_plain.evaluate, chunked_total)
+_ROWS = {
+    "numpy": Runner(_blocks.evaluate, pairwise_total),
+    "torch": Runner(_on_torch, library_total),
+    "jax.numpy": Runner(_plain.evaluate, library_total),
+    "cupy": Runner(_plain.evaluate, library_total),
+    "dask.array": Runner(_plain.evaluate, chunked_total),
+}

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from portable_bce._formula import with_logits
+from portable_bce._cuts import Cut
 from portable_bce._inputs import Inputs
-from portable_bce._plain import Formula
 from portable_bce._reduce import Reduction, Total
-
-Cut: TypeAlias = tuple[slice, ...]  # () for the whole
 
 # Odds from which a product of halves costs less than the logarithms that it spares.
 WORTHWHILE = 2**10
@@ -91,34 +87,3 @@ def _two_sum(one: Any, other: Any) -> tuple[Any, Any]:
 def kept(cut: Cut, axes: tuple[int, ...]) -> Cut:
     """Return where a block's sums over some axes lie in the sums of the whole."""
     return tuple([slice(None) if axis in axes else one for axis, one in enumerate(cut)])
-
-
-def splits(formula: Formula, inputs: Inputs) -> bool:
-    """Tell whether many logarithms, each with a weight of one, may be added up as products."""
-    weighted = inputs.weight is not None or inputs.pos_weight is not None or inputs.label_smoothing
-    return formula is with_logits and not weighted and inputs.x.size >= WORTHWHILE
-
-
-def in_terms(wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Ask for the parts of the loss in its place."""
-    return tuple(["terms" if name == "loss" else name for name in wanted])
-
-
-def logarithms(odds: Any) -> Iterator[Any]:
-    """Yield terms with the sum of log1p(odds), an eighth as many.
-
-    (1 + a) (1 + b) = 1 + (a + b + a b): every term is positive, so nothing cancels. log1p is
-    most of the time where NumPy has no vectorised one (without AVX-512).
-    """
-    odds = odds.ravel(order="K")
-    for _ in range(3):
-        if odds.size < WORTHWHILE:
-            break
-        if odds.size % 2:
-            yield np.log1p(odds[-1:])
-        half = odds.size // 2
-        one, other = odds[:half], odds[half : 2 * half]
-        odds = one * other
-        odds += one
-        odds += other
-    yield np.log1p(odds)

@@ -1,0 +1,71 @@
+"""Blocks of any library: how an array is cut, and what may be done with one block at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+from portable_bce._formula import with_logits
+from portable_bce._inputs import Inputs
+from portable_bce._plain import Formula
+
+Cut: TypeAlias = tuple[slice, ...]  # () for the whole
+
+
+def cuts(shape: Sequence[int], strides: Sequence[int], size: int) -> Iterator[Cut]:
+    """Yield boxes of at most ``size`` elements, long where memory runs, in its order."""
+    inwards = sorted(range(len(shape)), key=lambda axis: -abs(strides[axis]))
+    lengths = [1] * len(shape)
+    for axis in reversed(inwards):
+        pieces = -(-shape[axis] // max(size, 1))
+        lengths[axis] = -(-shape[axis] // pieces)
+        size //= lengths[axis]
+    starts = (range(0, shape[axis], lengths[axis]) for axis in inwards)
+    for corner in itertools.product(*starts):
+        first = dict(zip(inwards, corner, strict=True))
+        yield tuple(slice(first[axis], first[axis] + lengths[axis]) for axis in range(len(shape)))
+
+
+def guarded(formula: Formula, asked: tuple[str, ...]) -> bool:
+    """Tell whether the formula guards 0 times infinity in what is asked.
+
+    Where an array is on the host and computed, a look at it costs less than the guard: one
+    whose sum is finite holds no infinity. (A sum that overflows brings the guard, which
+    harms nothing.)
+    """
+    return formula is with_logits and not _GUARDED.isdisjoint(asked)
+
+
+_GUARDED = {"loss", "terms", "grad_targets"}
+
+
+def splits(formula: Formula, inputs: Inputs) -> bool:
+    """Tell whether logarithms, each with a weight of one, may be added up as products."""
+    weighted = inputs.weight is not None or inputs.pos_weight is not None or inputs.label_smoothing
+    return formula is with_logits and not weighted
+
+
+def in_terms(wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Ask for the parts of the loss in its place."""
+    return tuple(["terms" if name == "loss" else name for name in wanted])
+
+
+def logarithms(xp: Any, odds: Any, worthwhile: int) -> Iterator[Any]:
+    """Yield terms with the sum of log1p(odds), down to an eighth as many; odds have one axis.
+
+    (1 + a) (1 + b) = 1 + (a + b + a b): every term is positive, so nothing cancels. log1p is
+    most of the time where it is not vectorised (NumPy without AVX-512). Fewer odds than
+    are ``worthwhile`` cost more to multiply than their logarithms.
+    """
+    for _ in range(3):
+        if len(odds) < worthwhile:
+            break
+        if len(odds) % 2:
+            yield xp.log1p(odds[-1:])
+        half = len(odds) // 2
+        one, other = odds[:half], odds[half : 2 * half]
+        odds = one * other
+        odds += one
+        odds += other
+    yield xp.log1p(odds)

@@ -1,0 +1,203 @@
+"""PyTorch: the gradient from the pass that computes the loss, in blocks on the CPU.
+
+Operation by operation, autograd keeps every intermediate result and travels them all again
+backwards: on the CPU that takes five times as long as the native loss, and compiled up to
+three times. Whatever else PyTorch can do with a function (map, trace, push forward,
+differentiate twice) it does with the plain operations.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch.autograd.forward_ad import unpack_dual
+
+from portable_bce import _plain
+from portable_bce._cuts import cuts, guarded, in_terms, logarithms, splits
+from portable_bce._inputs import Inputs
+from portable_bce._plain import Formula, masked, operands
+from portable_bce._reduce import Reduction, Total, denominator
+
+# Of one operand in the working dtype, for each thread.
+BLOCK_BYTES = 2**19
+# Odds from which a product of halves costs less than the logarithms that it spares.
+_WORTHWHILE = 2**16
+_OPERANDS = ("x", "targets", "weight", "pos_weight", "where")
+
+
+def evaluate(
+    formula: Formula,
+    inputs: Inputs,
+    reduction: Reduction,
+    wanted: tuple[str, ...],
+    rounded: bool,
+    total: Total,
+) -> tuple[Any, ...]:
+    """Return what `_plain.evaluate` returns, to what a block's length changes in exp."""
+    tensors = _tensors(inputs)
+    tracked = [name for name, one in tensors.items() if one.requires_grad]
+    evaluated = _plain.evaluate
+    if torch.compiler.is_compiling() or _unwatched(tensors):
+        if not torch.is_grad_enabled() or not tracked:
+            evaluated = _pass
+        elif wanted == ("loss",) and tracked == ["x"]:
+            return (_Loss.apply(inputs.x, formula, inputs, reduction, total),)
+    return evaluated(formula, inputs, reduction, wanted, rounded, total)
+
+
+def _tensors(inputs: Inputs) -> dict[str, torch.Tensor]:
+    found = {name: getattr(inputs, name) for name in _OPERANDS}
+    return {name: one for name, one in found.items() if isinstance(one, torch.Tensor)}
+
+
+def _unwatched(tensors: dict[str, torch.Tensor]) -> bool:
+    """Tell whether these are tensors of PyTorch itself, and only autograd looks on."""
+    return not (
+        torch.jit.is_tracing()
+        # Not public; torch.autograd.Function and torch.utils ask them themselves.
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+    ) and all(
+        type(one) in (torch.Tensor, torch.nn.Parameter)
+        and one.layout == torch.strided
+        and unpack_dual(one).tangent is None
+        for one in tensors.values()
+    )
+
+
+class _Loss(torch.autograd.Function):  # type: ignore[misc]
+    """The loss as a function of the logits, whose gradient is known with it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Any, formula: Formula, inputs: Inputs, reduction: Reduction, total: Total
+    ) -> Any:
+        inputs = inputs._replace(x=x)
+        loss, slope = _pass(formula, inputs, reduction, ("loss", "grad"), False, total)
+        tensors = _tensors(inputs)
+        ctx.save_for_backward(slope, *tensors.values())
+        bare: dict[str, Any] = dict.fromkeys(tensors)
+        ctx.names, ctx.bare = tuple(tensors), inputs._replace(**bare)
+        ctx.rest = formula, reduction, total
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Any) -> Any:
+        slope, *tensors = ctx.saved_tensors
+        inputs = ctx.bare._replace(**dict(zip(ctx.names, tensors, strict=True)))
+        formula, reduction, total = ctx.rest
+        twice = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if twice:  # the gradient will be differentiated itself
+            (slope,) = _plain.evaluate(formula, inputs, reduction, ("grad",), False, total)
+        for axis in reduction.axes:
+            cotangent = cotangent.unsqueeze(axis)
+        product = masked(inputs, cotangent.to(inputs.work) * slope)
+        return product.to(inputs.dtype), None, None, None, None
+
+
+def _pass(
+    formula: Formula,
+    inputs: Inputs,
+    reduction: Reduction,
+    wanted: tuple[str, ...],
+    rounded: bool,
+    total: Total,
+) -> tuple[Any, ...]:
+    """Evaluate without a graph: in blocks if that is for us to do, and pays."""
+    one = reduction.name == "none" or len(reduction.axes) == inputs.x.ndim
+    eager = inputs.x.device.type == "cpu" and not torch.compiler.is_compiling()
+    evaluated = _in_blocks if one and eager else _plain.evaluate
+    return evaluated(formula, inputs, reduction, wanted, rounded, total)
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def _in_blocks(
+    formula: Formula,
+    inputs: Inputs,
+    reduction: Reduction,
+    wanted: tuple[str, ...],
+    rounded: bool,
+    total: Total,
+) -> tuple[Any, ...]:
+    """Return what `_plain.evaluate` returns."""
+    x, work = inputs.x, inputs.work
+    size = BLOCK_BYTES * torch.get_num_threads() // work.itemsize
+    whole = x.numel() <= size
+    inputs = inputs if whole else _spread(inputs)
+    weight = operands(inputs)[2] if reduction.name == "weighted_mean" else None
+    divisor = denominator(reduction, inputs.xp, x, weight, inputs.where, total)
+    summed = "loss" in wanted and reduction.name != "none"
+    asked = (
+        in_terms(wanted)
+        if summed and x.numel() >= _WORTHWHILE and splits(formula, inputs)
+        else wanted
+    )
+    if isinstance(divisor, torch.Tensor):
+        divisor = divisor.reshape(())
+    dtypes = [inputs.dtype if rounded or name == "loss" else work for name in wanted]
+    sums: list[torch.Tensor] = []
+
+    def block(part: Inputs) -> list[Any]:
+        found: list[Any] = []
+        values = _values(formula, part, asked)
+        for name, value, dtype in zip(asked, values, dtypes, strict=True):
+            if summed and name in ("loss", "terms"):
+                sums.extend(_sums(part, value))
+                found.append(None)
+            else:
+                shared = value if name == "loss" else _shared(value, divisor)
+                found.append(masked(part, shared).to(dtype))
+        return found
+
+    if whole:
+        results = block(inputs)
+    else:
+        results = [
+            None if summed and name == "loss" else torch.empty_like(x, dtype=dtype)
+            for name, dtype in zip(wanted, dtypes, strict=True)
+        ]
+        for cut in cuts(x.shape, x.stride(), size):
+            for result, value in zip(results, block(_part(inputs, cut)), strict=True):
+                if value is not None:
+                    result[cut] = value
+    if summed:
+        loss = _shared(torch.stack(sums).sum(), divisor)
+        results[wanted.index("loss")] = loss.to(inputs.dtype)
+    return tuple(results)
+
+
+def _values(formula: Formula, part: Inputs, asked: tuple[str, ...]) -> tuple[Any, ...]:
+    x, y, w, p = operands(part)
+    finite = guarded(formula, asked) and math.isfinite(x.sum().item())
+    known = {"finite": True} if finite else {}
+    return formula(part.xp, asked, x, y, w, p, part.label_smoothing, **known)
+
+
+def _sums(part: Inputs, value: Any) -> list[torch.Tensor]:
+    """Return what a block's losses add up to, or their parts x d and log1p(e)."""
+    if isinstance(value, tuple):
+        along, odds = value
+        flat = masked(part, odds).reshape(-1)
+        terms = [masked(part, along), *logarithms(torch, flat, _WORTHWHILE)]
+    else:
+        terms = [masked(part, value)]
+    return [one.sum(dtype=torch.float64) for one in terms]
+
+
+def _shared(value: Any, divisor: Any) -> Any:
+    """Divide by the denominator of the reduction, in the value's dtype."""
+    if divisor is None:
+        return value
+    return value / (divisor if isinstance(divisor, float) else divisor.to(value.dtype))
+
+
+def _spread(inputs: Inputs) -> Inputs:
+    """Give every operand the shape of the logits, without copying one."""
+    shape = inputs.x.shape
+    return inputs._replace(**{name: one.expand(shape) for name, one in _tensors(inputs).items()})
+
+
+def _part(inputs: Inputs, cut: Any) -> Inputs:
+    return inputs._replace(**{name: one[cut] for name, one in _tensors(inputs).items()})
