@@ -58,13 +58,14 @@ def evaluate(
     apart = loss is not None and loss.everything and splits(formula, inputs)
     asked = in_terms(wanted) if apart else wanted
     call = _Call(formula, inputs, asked, _rounded(divisor, work), loss)
-    dtype = inputs.dtype if rounded else work
+    dtypes = [inputs.dtype if rounded or name == "loss" else work for name in wanted]
     results: list[Any]
     if whole:
-        values = _block(call, ())
-        results = [one if one is None else one.astype(dtype, copy=False) for one in values]
+        values = zip(_block(call, ()), dtypes, strict=True)
+        results = [one if one is None else one.astype(to, copy=False) for one, to in values]
     else:
-        results = [None if loss and n == "loss" else np.empty_like(x, dtype) for n in wanted]
+        kinds = zip(wanted, dtypes, strict=True)
+        results = [None if loss and n == "loss" else np.empty_like(x, to) for n, to in kinds]
         for cut in cuts(x.shape, x.strides, size):
             for result, value in zip(results, _block(call, cut), strict=True):
                 if value is not None:

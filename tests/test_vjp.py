@@ -147,3 +147,17 @@ def test_gradient_by_targets_at_infinity_is_infinite(backend: Backend) -> None:
     y = backend.array(np.asarray([1.0, 0.0], dtype=np.float32))
     _, pullback = portable_bce.bce_with_logits_vjp(x, y, reduction="sum")
     np.testing.assert_array_equal(backend.numpy(pullback()[1]), [-np.inf, np.inf])
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+@pytest.mark.parametrize("masked", [False, True])
+def test_loss_of_each_half_is_rounded_whatever_its_gradient_waits_for(
+    size: int, masked: bool
+) -> None:
+    x = np.full(size, 0.25, dtype=np.float16)
+    options = {"where": x > 0} if masked else {}
+    loss, _ = portable_bce.bce_with_logits_vjp(x, 1, reduction="none", **options)
+    assert loss.dtype == np.float16
+    np.testing.assert_array_equal(
+        loss, portable_bce.bce_with_logits(x, 1, reduction="none", **options)
+    )
