@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from array_api_compat import array_namespace
-
 from portable_bce import _checks, _dtypes
 
 Name: TypeAlias = Literal["none", "sum", "mean", "weighted_mean"] | None
@@ -108,17 +106,6 @@ def pairwise_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
     for axis in axes:
         x = _halve(xp, x, axis)
     return x
-
-
-def chunked_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
-    """Sum the chunks of a Dask array, then their sums in Dask's tree, both as above."""
-    from dask.array import reduction  # noqa: PLC0415  only here is Dask known to be in use
-
-    def part(block: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-        return pairwise_total(array_namespace(block), block, axis)
-
-    wide = widest(xp, None) if _dtypes.bits(xp, x.dtype) < 64 else None
-    return reduction(x, chunk=part, aggregate=part, axis=axes, keepdims=True, dtype=wide or x.dtype)
 
 
 def _halve(xp: Any, x: Any, axis: int) -> Any:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
-from portable_bce import _blocks, _plain
+from portable_bce import _blocks, _chunks, _plain
 from portable_bce._checks import library
 from portable_bce._inputs import Inputs
 from portable_bce._plain import Formula, masked, quiet, settled
-from portable_bce._reduce import Reduction, Total, chunked_total, library_total, pairwise_total
+from portable_bce._reduce import Reduction, Total, library_total, pairwise_total
 
 # (formula, inputs, reduction, wanted, rounded, total) -> values
 Evaluate: TypeAlias = Callable[..., tuple[Any, ...]]
@@ -57,6 +58,8 @@ def scaled(
 ) -> Any:
     """Return a pullback's product in ``dtype``, masked; ``summed`` to one number if asked."""
     xp = inputs.xp
+    if is_dask_namespace(xp):
+        return _chunks.scaled(inputs, derivative, cotangent, dtype, summed, run)
     with quiet(xp):
         product = masked(inputs, cotangent * derivative)
         if summed:
@@ -77,5 +80,6 @@ _ROWS = {
     "torch": Runner(_on_torch, library_total),
     "jax.numpy": Runner(_plain.evaluate, library_total),
     "cupy": Runner(_plain.evaluate, library_total),
-    "dask.array": Runner(_plain.evaluate, chunked_total),
+    # A chunk is summed by the row of its own library, which is looked up within the task.
+    "dask.array": Runner(partial(_chunks.evaluate, runner_of), pairwise_total),
 }
