@@ -58,7 +58,7 @@ def scaled(
 ) -> Any:
     """Return a pullback's product in ``dtype``, masked; ``summed`` to one number if asked."""
     xp = inputs.xp
-    if is_dask_namespace(xp):
+    if library(xp) == "dask.array":
         return _chunks.scaled(inputs, derivative, cotangent, dtype, summed, run)
     with quiet(xp):
         product = masked(inputs, cotangent * derivative)
