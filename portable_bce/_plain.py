@@ -26,30 +26,71 @@ def evaluate(
 ) -> tuple[Any, ...]:
     """Return the reduced loss and the shared-out derivatives that are wanted."""
     xp = inputs.xp
+    with quiet(xp):
+        ready = operands(inputs)
+        x, _, weight, _ = ready
+        divisor = denominator(reduction, xp, x, weight, inputs.where, total)
+        dtypes = element_dtypes(inputs, reduction, wanted, rounded)
+        values = elements(formula, inputs, ready, wanted, dtypes, divisor)
+        return reduced(inputs, reduction, wanted, values, divisor, total)
 
-    def reduced(loss: Any) -> Any:
-        loss = total(xp, masked(inputs, loss), reduction.axes)
+
+def element_dtypes(
+    inputs: Inputs, reduction: Reduction, wanted: tuple[str, ...], rounded: bool
+) -> tuple[Any, ...]:
+    """Return the dtype of each elementwise result. Losses to be summed are not rounded yet."""
+    loss = inputs.dtype if reduction.name == "none" else inputs.work
+    derivative = inputs.dtype if rounded else inputs.work
+    return tuple(loss if name == "loss" else derivative for name in wanted)
+
+
+def elements(
+    formula: Formula,
+    inputs: Inputs,
+    ready: tuple[Any, Any, Any, Any],
+    wanted: tuple[str, ...],
+    dtypes: tuple[Any, ...],
+    divisor: Any,
+) -> tuple[Any, ...]:
+    """Return what is wanted element by element: masked losses, shared-out derivatives."""
+    xp = inputs.xp
+
+    def shared(derivative: Any) -> Any:
+        if isinstance(divisor, float):
+            return derivative / divisor
+        if divisor is None:
+            return derivative
+        return derivative / xp.astype(divisor, inputs.work, copy=False)
+
+    values = formula(xp, wanted, *ready, inputs.label_smoothing)
+    # Masked after the division: where nothing is kept the denominator is zero.
+    return tuple(
+        settled(xp, masked(inputs, value if name == "loss" else shared(value)), dtype)
+        for name, value, dtype in zip(wanted, values, dtypes, strict=True)
+    )
+
+
+def reduced(
+    inputs: Inputs,
+    reduction: Reduction,
+    wanted: tuple[str, ...],
+    values: tuple[Any, ...],
+    divisor: Any,
+    total: Total,
+) -> tuple[Any, ...]:
+    """Return the values with the loss, if it is among them, reduced and rounded."""
+    xp = inputs.xp
+
+    def summed(loss: Any) -> Any:
+        loss = total(xp, loss, reduction.axes)
         if divisor is not None:
             loss = loss / divisor
         return settled(xp, xp.squeeze(loss, axis=reduction.axes), inputs.dtype)
 
-    def shared(derivative: Any) -> Any:
-        if isinstance(divisor, float):
-            derivative = derivative / divisor
-        elif divisor is not None:
-            derivative = derivative / xp.astype(divisor, inputs.work, copy=False)
-        # After the division: where nothing is kept the denominator is zero.
-        derivative = masked(inputs, derivative)
-        return settled(xp, derivative, inputs.dtype if rounded else inputs.work)
-
-    with quiet(xp):
-        x, y, weight, pos_weight = operands(inputs)
-        divisor = denominator(reduction, xp, x, weight, inputs.where, total)
-        values = formula(xp, wanted, x, y, weight, pos_weight, inputs.label_smoothing)
-        return tuple(
-            reduced(value) if name == "loss" else shared(value)
-            for name, value in zip(wanted, values, strict=True)
-        )
+    return tuple(
+        summed(value) if name == "loss" and reduction.name != "none" else value
+        for name, value in zip(wanted, values, strict=True)
+    )
 
 
 def operands(inputs: Inputs) -> tuple[Any, Any, Any, Any]:
