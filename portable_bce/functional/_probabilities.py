@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from portable_bce import _plain, _probability, _runners
@@ -204,7 +204,13 @@ def bce_grad_and_hess(
 
 def formula_of(inputs: Inputs) -> _plain.Formula:
     """Return the formula with the ``eps`` of the inputs."""
-    return partial(_probability.with_probabilities, eps=inputs.eps)
+    return _clamping(inputs.eps)
+
+
+@lru_cache(maxsize=256)
+def _clamping(eps: float | None) -> _plain.Formula:
+    """Return the same object for the same ``eps``: runners keep what they compile by it."""
+    return partial(_probability.with_probabilities, eps=eps)
 
 
 def gathered(
