@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from portable_bce import _blocks, _chunks, _plain
+from portable_bce import _blocks, _chunks, _fused, _plain
 from portable_bce._checks import library
 from portable_bce._inputs import Inputs
 from portable_bce._plain import Formula, masked, quiet, settled
@@ -79,7 +79,7 @@ _ROWS = {
     "numpy": Runner(_blocks.evaluate, pairwise_total),
     "torch": Runner(_on_torch, library_total),
     "jax.numpy": Runner(_plain.evaluate, library_total),
-    "cupy": Runner(_plain.evaluate, library_total),
+    "cupy": Runner(_fused.evaluate, library_total),
     # A chunk is summed by the row of its own library, which is looked up within the task.
     "dask.array": Runner(partial(_chunks.evaluate, runner_of), pairwise_total),
 }

@@ -22,7 +22,7 @@ ROWS = [
     ["_cuts"],
     ["_sums"],
     ["_one_block"],
-    ["_blocks", "_torch", "_tasks"],
+    ["_blocks", "_fused", "_torch", "_tasks"],
     ["_chunks"],
     ["_runners"],
     ["functional"],
