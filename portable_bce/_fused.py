@@ -11,14 +11,16 @@ bug on small grids (cupy#9008), and a fused output has the shape of all (cupy#81
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from portable_bce import _plain
+from portable_bce._formula import with_logits
 from portable_bce._inputs import Inputs
 from portable_bce._plain import Formula, element_dtypes, elements, operands, reduced
+from portable_bce._probability import with_probabilities
 from portable_bce._reduce import Reduction, Total, denominator, is_counted
 
 # Configurations kept; a training needs two or three.
@@ -34,12 +36,12 @@ def evaluate(
     total: Total,
 ) -> tuple[Any, ...]:
     """Return what `_plain.evaluate` returns, a Python number taken as an array of it."""
-    if not is_fusable(inputs):
+    if not is_fusable(formula, inputs):
         return _plain.evaluate(formula, inputs, reduction, wanted, rounded, total)
     divisor = _divisor(inputs, reduction, total)
     dtypes = element_dtypes(inputs, reduction, wanted, rounded)
     smoothing = inputs.label_smoothing
-    kernel = _kernel(inputs.xp, formula, smoothing, inputs.work, wanted, dtypes)
+    kernel = _kernel(inputs.xp, *_bound(formula), smoothing, inputs.work, wanted, dtypes)
     values = kernel(
         inputs.x,
         _argument(inputs.targets, inputs.work),
@@ -51,17 +53,30 @@ def evaluate(
     return reduced(inputs, reduction, wanted, values, divisor, total)
 
 
-def is_fusable(inputs: Inputs) -> bool:
-    """Tell whether `cupy.fuse` is there, and casts from and to every dtype: not to bfloat16."""
+def is_fusable(formula: Formula, inputs: Inputs) -> bool:
+    """Tell whether `cupy.fuse` is there, and traces the formula and casts to every dtype.
+
+    Not to bfloat16; and not what Dask's tasks pass for a formula to count with.
+    """
+    if _bound(formula)[0] not in (with_logits, with_probabilities):
+        return False
     given = (inputs.x, inputs.targets, inputs.weight, inputs.pos_weight)
     dtypes = [inputs.work, *(value.dtype for value in given if hasattr(value, "dtype"))]
     return hasattr(inputs.xp, "fuse") and all(np.dtype(dtype).kind in "biuf" for dtype in dtypes)
+
+
+def _bound(formula: Formula) -> tuple[Formula, tuple[tuple[str, Any], ...]]:
+    """Return the formula itself and its constants, by which its kernels are kept."""
+    if isinstance(formula, partial):
+        return formula.func, tuple(formula.keywords.items())
+    return formula, ()
 
 
 @lru_cache(maxsize=KERNELS)
 def _kernel(
     xp: Any,
     formula: Formula,
+    constants: tuple[tuple[str, Any], ...],
     label_smoothing: float,
     work: Any,
     wanted: tuple[str, ...],
@@ -73,6 +88,7 @@ def _kernel(
     numbers of dimensions, not for their values. Label smoothing and the eps of `bce` are
     constants: the formula branches on whether they are 0 or None.
     """
+    whole = partial(formula, **dict(constants))
 
     def binary_cross_entropy(x: Any, y: Any, w: Any, p: Any, where: Any, divisor: Any) -> Any:
         given = Inputs(
@@ -88,7 +104,7 @@ def _kernel(
             work=work,
             device=None,
         )
-        return elements(formula, given, operands(given), wanted, dtypes, divisor)
+        return elements(whole, given, operands(given), wanted, dtypes, divisor)
 
     fused: Callable[..., tuple[Any, ...]] = xp.fuse(binary_cross_entropy)
     return fused

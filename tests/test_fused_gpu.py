@@ -53,7 +53,7 @@ def test_another_number_is_no_other_kernel_on_a_device(cupy: Any) -> None:
     for number in (0.1, 0.7):
         portable_bce.bce_with_logits_value_and_grad(x, number, weight=number)
     wanted = ("loss", "grad")
-    kernel: Any = _fused._kernel(cupy, with_logits, 0.0, x.dtype, wanted, (x.dtype, x.dtype))
+    kernel: Any = _fused._kernel(cupy, with_logits, (), 0.0, x.dtype, wanted, (x.dtype, x.dtype))
     assert _fused._kernel.cache_info().misses == 1
     assert kernel.new_fusion is None  # which fuses less, and for one shape
     assert len(kernel._memo) == 1

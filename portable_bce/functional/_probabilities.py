@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from portable_bce import _plain, _probability, _runners
@@ -204,13 +204,7 @@ def bce_grad_and_hess(
 
 def formula_of(inputs: Inputs) -> _plain.Formula:
     """Return the formula with the ``eps`` of the inputs."""
-    return _clamping(inputs.eps)
-
-
-@lru_cache(maxsize=256)
-def _clamping(eps: float | None) -> _plain.Formula:
-    """Return the same object for the same ``eps``: runners keep what they compile by it."""
-    return partial(_probability.with_probabilities, eps=eps)
+    return partial(_probability.with_probabilities, eps=inputs.eps)
 
 
 def gathered(
