@@ -95,9 +95,13 @@ def verify(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Time ours beside every installed peer: `nox -s bench -- --task loss --size 1000000`."""
+    """Time all that docs/speed.md publishes, and write it; with options, only what they ask."""
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
-    session.run("python", "-m", "portable_bce", "bench", *session.posargs)
+    if session.posargs:
+        session.run("python", "-m", "portable_bce", "bench", *session.posargs)
+        return
+    for script in ("run", "report", "draw"):
+        session.run("python", f"benchmarks/{script}.py")
 
 
 @nox.session

@@ -37,9 +37,14 @@ def with_probabilities(xp, wanted, x, y, w, p, u, eps=None):
         if p is not None or u:
             return apart
         # On one denominator the difference is exact where the two quotients cancel. The
-        # weight comes first: the quotient of a subnormal x is infinite.
-        spread = x * (1 - x)
-        return xp.where(spread == 0, apart, times(w, x - y) / xp.where(spread == 0, 1.0, spread))
+        # weight comes first: the quotient of a subnormal x is infinite. So that the weighted
+        # difference is not subnormal in its place, both are lifted by a power of two.
+        spread, lift = x * (1 - x), 1.0
+        if w is not None:
+            root = xp.finfo(x.dtype).smallest_normal ** 0.5
+            lift = xp.where(xp.abs(x - y) < root, 1 / root, 1.0)
+        one = lift * xp.where(spread == 0, 1.0, spread)
+        return xp.where(spread == 0, apart, times(w, lift * (x - y)) / one)
 
     def curvature():
         # Not A / x / x: XLA makes A / (x x) of it, and x x is 0 below 1e-23 in float32.

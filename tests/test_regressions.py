@@ -106,3 +106,14 @@ def test_float16_loss_does_not_overflow_in_its_sum(backend: Backend) -> None:
         pytest.skip(f"{backend.name} has no float16")
     x = backend.array(np.full(4096, 100.0), "float16")
     assert backend.numpy(portable_bce.bce_with_logits(x, 0)) == 100.0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_weighted_gradient_of_a_subnormal_probability_is_not_lost(dtype: str) -> None:
+    """Half of the least number rounds to 0, and half of it over itself is one half."""
+    x = np.asarray([1, 3], dtype=dtype) * np.finfo(dtype).smallest_subnormal
+    weight = np.asarray([0.5, 0.25], dtype=dtype)
+    _, grad = portable_bce.bce_value_and_grad(
+        x, np.zeros(2, dtype=dtype), weight=weight, reduction="none"
+    )
+    np.testing.assert_array_equal(grad, weight)

@@ -55,10 +55,10 @@ def run(request: Request, json_path: Path | None) -> int:
     _limit(request.threads)
     # One thread by CPU time, which other processes do not disturb; more by the wall.
     clock = time.process_time if request.threads == 1 else time.perf_counter
-    found = list(contenders(request.groups))
     records: list[dict[str, Any]] = []
     with open_backend("jax" if importlib.util.find_spec("jax") else "numpy"):
         for dtype in request.dtypes:
+            found = list(contenders(request.groups))
             for task in request.tasks:
                 rows: dict[str, list[str]] = {}
                 for size in request.sizes:
@@ -142,7 +142,7 @@ def _show(console: Console, title: str, sizes: tuple[int, ...], rows: dict[str, 
 
 
 def _versions(found: list[Contender]) -> dict[str, str]:
-    groups = dict.fromkeys(one.group for one in found)
+    groups = dict.fromkeys(one.group.partition(".")[0] for one in found)
     packages = [*groups, *(name for name in ("sklearn", "scipy", "optax") if _there(name))]
     return {name: version(name) for name in packages}
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -176,6 +179,16 @@ def _on_torch() -> Iterator[Contender]:
     calls = trained(native)
     calls["losses"] = lambda x, y: native(x, y, reduction="none")
     yield member("PyTorch", calls)
+    if shutil.which(os.environ.get("CXX", "g++")):  # what its compiler compiles with
+        torch.compiler.reset()  # it compiles a function for eight shapes at most
+        compiled = partial(torch.compile, fullgraph=True, dynamic=False)
+        for name, both in (
+            (f"{OURS}, by autograd", trained(compiled(portable_bce.bce_with_logits))),
+            (OURS, {"value_and_grad": compiled(portable_bce.bce_with_logits_value_and_grad)}),
+            ("PyTorch", trained(compiled(native))),
+        ):
+            calls = {"value_and_grad": both["value_and_grad"]}
+            yield replace(member(name, calls), group="torch.compile")
 
 
 def _on_jax() -> Iterator[Contender]:

@@ -1,0 +1,97 @@
+"""Run everything that docs/speed.md publishes, into benchmarks/data: 15 minutes, undisturbed.
+
+    python benchmarks/run.py [seconds for each figure]
+
+Each report is written once: what is there is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from portable_bce._machine import described
+
+DATA = Path(__file__).parent / "data"
+SIZES = "--size 1 100 10000 1000000 10000000"
+EVERYTHING = "--task value_and_grad loss losses grad grad_and_hess"
+# name -> options of bench, and what NumPy must not use of the CPU
+RUNS = {
+    "one-thread": (f"{EVERYTHING} {SIZES}", ""),
+    "two-threads": (f"--task value_and_grad losses --threads 2 {SIZES}", ""),
+    "without-avx512": (f"--backend numpy {SIZES}", "X86_V4 AVX512_ICL AVX512_SPR"),
+    "without-avx2": (f"--backend numpy {SIZES}", "X86_V4 AVX512_ICL AVX512_SPR X86_V3"),
+}
+# Peak memory beside the arguments, in gradients' sizes, of one call at 10^8 float32.
+MEMORY = {
+    "portable_bce on NumPy": "portable_bce.bce_with_logits_value_and_grad(x, y)",
+    "published formula in NumPy": "published(x, y)",
+    "portable_bce on PyTorch, by autograd": "trained(portable_bce.bce_with_logits)",
+    "PyTorch": "trained(torch.nn.functional.binary_cross_entropy_with_logits)",
+}
+PEAK = """
+import resource
+import numpy as np
+import portable_bce
+from portable_bce._bench.contenders import _published
+if "torch" in {call!r} or "trained" in {call!r}:
+    import torch
+    torch.set_num_threads(1)
+published = _published()["value_and_grad"]
+x = np.linspace(-9, 9, 10**8, dtype=np.float32)
+y = (x > 0).astype(np.float32)
+
+def trained(loss):
+    logits = torch.from_numpy(x).requires_grad_()
+    loss(logits, torch.from_numpy(y)).backward()
+    return logits.grad
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+result = {call}
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / x.nbytes)
+"""
+
+
+def bench(name: str, options: str, without: str, seconds: str) -> None:
+    """Run bench, unless its report is there, or is another's for want of what it leaves out."""
+    report = DATA / f"{name}.json"
+    if report.exists():
+        return
+    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": without}
+    files = ["--seconds", seconds, "--json", str(report)]
+    command = [sys.executable, "-m", "portable_bce", "bench", *options.split(), *files]
+    sys.stdout.write(f"{name}: {options}\n")
+    sys.stdout.flush()
+    subprocess.run(command, env=environment, check=True)
+    same = [json.loads(one.read_text())["machine"] for one in DATA.glob("one-thread.json")]
+    if without and json.loads(report.read_text())["machine"] in same:
+        report.unlink()
+
+
+def memory() -> None:
+    """Measure peak memory, each in a process of its own."""
+    report = DATA / "memory.json"
+    if report.exists():
+        return
+    found: dict[str, Any] = {"machine": described()}
+    for name, call in MEMORY.items():
+        command = [sys.executable, "-c", PEAK.format(call=call)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found[name] = float(done.stdout)
+    report.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def main(seconds: str = "1") -> None:
+    """Run all that has no report yet."""
+    DATA.mkdir(exist_ok=True)
+    for name, (options, without) in RUNS.items():
+        bench(name, options, without, seconds)
+    memory()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
