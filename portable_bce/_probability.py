@@ -42,7 +42,7 @@ def with_probabilities(xp, wanted, x, y, w, p, u, eps=None):
         spread, lift = x * (1 - x), 1.0
         if w is not None:
             root = xp.finfo(x.dtype).smallest_normal ** 0.5
-            lift = xp.where(xp.abs(x - y) < root, 1 / root, 1.0)
+            lift = 1 + xp.astype(xp.abs(x - y) < root, x.dtype) / root  # 1 or, rounded, 1 / root
         one = lift * xp.where(spread == 0, 1.0, spread)
         return xp.where(spread == 0, apart, times(w, lift * (x - y)) / one)
 
