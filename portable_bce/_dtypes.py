@@ -18,8 +18,8 @@ def kind(xp: Any, dtype: Any) -> str:
     """Return "floating", "integer", "bool", "complex", or "unknown" for a dtype."""
     if isinstance(dtype, np.dtype) and dtype.kind in _LETTERS:
         return _LETTERS[dtype.kind]
-    if str(dtype) in _BFLOAT16:
-        return "floating"
+    if getattr(dtype, "is_floating_point", False) or str(dtype) in _BFLOAT16:
+        return "floating"  # PyTorch's dtypes say so themselves
     kinds = {
         "floating": "real floating",
         "integer": "integral",
@@ -36,8 +36,9 @@ def kind(xp: Any, dtype: Any) -> str:
 
 def bits(xp: Any, dtype: Any) -> int:
     """Return the size in bits of a floating dtype."""
-    if isinstance(dtype, np.dtype):
-        return 8 * dtype.itemsize
+    size = getattr(dtype, "itemsize", None)  # of dtypes of NumPy, CuPy, JAX, Dask and PyTorch
+    if isinstance(size, int):
+        return 8 * size
     return 16 if str(dtype) in _BFLOAT16 else int(xp.finfo(dtype).bits)
 
 

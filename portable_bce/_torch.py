@@ -163,7 +163,8 @@ def _in_blocks(
                 if value is not None:
                     result[cut] = value
     if summed:
-        loss = _shared(torch.stack(sums).sum(), divisor)
+        whole_sum = sums[0] if len(sums) == 1 else torch.stack(sums).sum()
+        loss = _shared(whole_sum, divisor)
         results[wanted.index("loss")] = loss.to(inputs.dtype)
     return tuple(results)
 

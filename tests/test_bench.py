@@ -29,6 +29,7 @@ def flat(result: Any) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("group", ["numpy", "torch", "jax"])
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler's own
 def test_everybody_computes_the_same(group: str, task: str) -> None:
     pytest.importorskip(group)
     x = np.linspace(-3, 3, 41, dtype=np.float32)
