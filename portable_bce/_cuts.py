@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from portable_bce._formula import with_logits
@@ -27,14 +27,18 @@ def cuts(shape: Sequence[int], strides: Sequence[int], size: int) -> Iterator[Cu
         yield tuple(slice(first[axis], first[axis] + lengths[axis]) for axis in range(len(shape)))
 
 
-def guarded(formula: Formula, asked: tuple[str, ...]) -> bool:
-    """Tell whether the formula guards 0 times infinity in what is asked.
+def known(
+    formula: Formula, asked: tuple[str, ...], is_finite: Callable[[], bool]
+) -> dict[str, bool]:
+    """Return what tells the formula that it need not guard against 0 times infinity.
 
     Where an array is on the host and computed, a look at it costs less than the guard: one
     whose sum is finite holds no infinity. (A sum that overflows brings the guard, which
-    harms nothing.)
+    harms nothing.) What has no such product needs neither.
     """
-    return formula is with_logits and not _GUARDED.isdisjoint(asked)
+    if formula is not with_logits:
+        return {}
+    return {"finite": _GUARDED.isdisjoint(asked) or is_finite()}
 
 
 _GUARDED = {"loss", "terms", "grad_targets"}

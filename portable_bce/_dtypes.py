@@ -69,7 +69,7 @@ def device_of(x: Any) -> Any:
     """Return the device of an array, None where it is open or the library's to judge.
 
     A JAX tracer has no device yet, an uncommitted JAX array follows the others, and
-    shardings may differ from argument to argument.
+    shardings may differ from argument to argument. A tracer of HIPS autograd has none.
     """
     if type(x) is np.ndarray:
         return "cpu"
@@ -82,4 +82,7 @@ def device_of(x: Any) -> Any:
             settled = False
         if not settled:
             return None
-    return device(x)
+    try:
+        return device(x)
+    except AttributeError:  # neither the attribute nor a library that is known to have none
+        return None

@@ -13,9 +13,9 @@ B = w (1 - y), which pulls towards 0 (y and 1 - y each smoothed to (1 - u) y + u
 
 The terms of the loss are not negative, so nothing cancels; e <= 1, so nothing overflows.
 q - q q rounds once less than q (1 - q) where q is small; q q <= q / 2, so nothing is lost.
-To automatic differentiation s and m are constants, which makes its derivatives right to
-every order, at x = 0 too (abs and maximum are wrong there).
-None stands for a factor of one, so that what was not asked for costs nothing.
+To automatic differentiation s and m are constants, so its derivatives are right to every
+order, at x = 0 too (abs and maximum are wrong there). None stands for a factor of one;
+finite says that no x is infinite, or that nothing wanted multiplies by x.
 """
 
 
@@ -24,34 +24,36 @@ def with_logits(xp, wanted, x, y, w, p, u, finite=False):
     m = 1 - 2 * s
     e = xp.exp(m * x)
     q = e / (1 + e) if "grad" in wanted or "hess" in wanted else None
+
+    def against(positive, negative):
+        # The side that is 0 is left out, not added: its derivative would be 0 times x.
+        one, other = s * negative, (s - 1) * positive
+        return one + other if finite else xp.where(x >= 0, one, other)
+
     if p is None and not u:
-        d, whole = times(w, s - y), w  # s B - (1 - s) A to the last bit, in one operation
+        d, whole = times(w, s - y), w  # the same to the last bit, in one operation
     else:
         positive, negative = masses(y, w, p, u)
-        d = s * negative - (1 - s) * positive
-        whole = w if p is None else positive + negative
+        d, whole = against(positive, negative), w if p is None else positive + negative
 
-    def against(d):
+    def along(d):
         # 0 times infinity is 0 here. Only an infinite x is replaced, by the largest number
-        # of its sign: where(d == 0, 0, x d) would lose the derivative by d of every
-        # correctly classified hard label.
-        if finite:  # the caller knows that no x is infinite
-            return x * d
-        return xp.where((d == 0) & xp.isinf(x), -m * xp.finfo(x.dtype).max, x) * d
+        # of its sign: where(d == 0, 0, x d) would lose the derivative by d of hard labels.
+        safe = x if finite else xp.where((d == 0) & xp.isinf(x), -m * xp.finfo(x.dtype).max, x)
+        return safe * d
 
     def linear(d, whole):
-        return against(d) + times(whole, xp.log1p(e))
+        return along(d) + times(whole, xp.log1p(e))
 
-    def by_target():
-        positive, negative = slopes(w, p, u)
-        return linear(s * negative - (1 - s) * positive, positive + negative)
+    def of_masses(positive, negative):
+        return linear(against(positive, negative), positive + negative)
 
     value = {
         "loss": lambda: linear(d, whole),
         "grad": lambda: d + m * times(whole, q),
         "hess": lambda: times(whole, q - q * q),
-        "grad_targets": by_target,
-        "terms": lambda: (against(d), e),  # for sums: x d, and the e of log1p(e)
+        "grad_targets": lambda: of_masses(*slopes(w, p, u)),
+        "terms": lambda: (along(d), e),  # for sums: x d, and the e of log1p(e)
     }
     return tuple(value[name]() for name in wanted)
 

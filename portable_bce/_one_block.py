@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from portable_bce._cuts import guarded, in_terms, logarithms, splits
+from portable_bce._cuts import in_terms, known, logarithms, splits
 from portable_bce._inputs import Inputs
 from portable_bce._plain import Formula
 from portable_bce._reduce import Reduction
@@ -40,8 +40,7 @@ def evaluate(
     asked = (
         in_terms(wanted) if summed and x.size >= WORTHWHILE and splits(formula, inputs) else wanted
     )
-    known = finite(formula, asked, operands[0])
-    values = formula(xp, asked, *operands, smoothing, **known)
+    values = formula(xp, asked, *operands, smoothing, **finite(formula, asked, operands[0]))
 
     def settled(name: str, value: Any) -> Any:
         if name == "terms":
@@ -58,6 +57,5 @@ def evaluate(
 
 
 def finite(formula: Formula, asked: tuple[str, ...], x: Any) -> dict[str, bool]:
-    """Return what tells the formula that no logit is infinite, if it asks and it is so."""
-    free = guarded(formula, asked) and math.isfinite(np.add.reduce(x, axis=None))
-    return {"finite": True} if free else {}
+    """Return what tells the formula that no logit is infinite, if it is so."""
+    return known(formula, asked, lambda: math.isfinite(np.add.reduce(x, axis=None)))

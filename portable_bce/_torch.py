@@ -15,7 +15,7 @@ import torch
 from torch.autograd.forward_ad import unpack_dual
 
 from portable_bce import _plain
-from portable_bce._cuts import cuts, guarded, in_terms, logarithms, splits
+from portable_bce._cuts import cuts, in_terms, known, logarithms, splits
 from portable_bce._inputs import Inputs
 from portable_bce._plain import Formula, masked, operands
 from portable_bce._reduce import Reduction, Total, denominator
@@ -171,9 +171,8 @@ def _in_blocks(
 
 def _values(formula: Formula, part: Inputs, asked: tuple[str, ...]) -> tuple[Any, ...]:
     x, y, w, p = operands(part)
-    finite = guarded(formula, asked) and math.isfinite(x.sum().item())
-    known = {"finite": True} if finite else {}
-    return formula(part.xp, asked, x, y, w, p, part.label_smoothing, **known)
+    told = known(formula, asked, lambda: math.isfinite(x.sum().item()))
+    return formula(part.xp, asked, x, y, w, p, part.label_smoothing, **told)
 
 
 def _sums(part: Inputs, value: Any) -> list[torch.Tensor]:

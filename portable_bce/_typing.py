@@ -12,5 +12,5 @@ Array: TypeAlias = Any
 ArrayOrScalar: TypeAlias = Any
 # A dtype object of the library of the arrays.
 DType: TypeAlias = Any
-# cotangent -> (gradient by the first argument, gradient by the targets)
+# (cotangent, *, targets=True) -> (gradient by the first argument, by the targets or None)
 Pullback: TypeAlias = Callable[..., tuple[Array, Array]]

@@ -10,7 +10,8 @@ from contextlib import nullcontext
 import pytest
 
 import portable_bce
-from tests import backends
+from tests import autodiff, backends
+from tests.autodiff import Grad
 from tests.backends import Backend
 
 LAZY = (
@@ -87,3 +88,16 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
         guarded = name in ("jax-jit", "dask")
         with patch_lazy_xp_functions(request, xp=opened.xp) if guarded else nullcontext():
             yield opened
+
+
+@pytest.fixture(scope="module", params=autodiff.LIBRARIES)
+def tracing(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, Grad]]:
+    """A library that differentiates, and its derivative of a function of one array."""
+    name = request.param.split()[0]
+    reason = backends.missing(name)
+    if reason is not None:
+        if name in backends.required():
+            pytest.fail(f"{name} must be tested here, but {reason}", pytrace=False)
+        pytest.skip(f"{name}: {reason}")
+    with autodiff.opened(request.param) as opened:
+        yield opened

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from portable_bce import _contract as contract
 from portable_bce import _plain, _runners
 from portable_bce.testing import ulp
 from portable_bce.testing.strategies import arrays, logits, targets, weights
+from tests.autodiff import apart
 
 torch = pytest.importorskip("torch")
 _torch = importlib.import_module("portable_bce._torch")
@@ -64,23 +64,6 @@ def derivatives(x: Any, y: Any, keywords: dict[str, Any]) -> dict[str, Any]:
     (twice,) = torch.autograd.grad(grad.sum(), x)
     found = {"value": loss, "once": once, "again": grad, "twice": twice}
     return {name: one.detach().numpy() for name, one in found.items()}
-
-
-def apart(got: Any, wanted: Any, curvature: Any) -> float:
-    """Return the largest distance, in ULP of the larger of the result and the curvature.
-
-    A gradient cancels where the target is close to sigmoid(x); what it cancels from is as
-    large as the curvature there.
-    """
-    assert got.dtype == wanted.dtype
-    assert got.shape == wanted.shape
-    settled = np.isfinite(wanted)
-    np.testing.assert_array_equal(got[~settled], wanted[~settled])
-    scale = np.maximum(np.abs(wanted), np.abs(np.broadcast_to(curvature, wanted.shape)))[settled]
-    scale = scale.astype(wanted.dtype)
-    differences = np.abs(got[settled].astype(np.longdouble) - wanted[settled])
-    with np.errstate(over="ignore"):  # the spacing of the largest half
-        return float((differences / np.spacing(scale)).max(initial=0))
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))

@@ -35,12 +35,14 @@ def bce_with_logits_vjp(
     loss : array
         As `bce_with_logits` returns it, bit for bit.
     pullback : callable
-        ``pullback(cotangent=1.0) -> (grad_logits, grad_targets)``. The cotangent is a
-        number, a 0-d array or an array of the shape of `loss`. May be called any number of
-        times. ``grad_logits`` has the dtype of `logits`; ``grad_targets`` has the shape of
-        `targets` (one number for a Python number) and their dtype if that is floating,
-        else that of `logits`. Both are rounded once, after scaling by the cotangent, so
-        that a loss scale keeps float16 gradients from underflowing.
+        ``pullback(cotangent=1.0, *, targets=True) -> (grad_logits, grad_targets)``. The
+        cotangent is a number, a 0-d array or an array of the shape of `loss`. May be called
+        any number of times. Without ``targets``, whose derivative takes a second pass,
+        ``grad_targets`` is None. ``grad_logits`` has the dtype of `logits`;
+        ``grad_targets`` has the shape of `targets` (one number for a Python number) and
+        their dtype if that is floating, else that of `logits`. Both are rounded once, after
+        scaling by the cotangent, so that a loss scale keeps float16 gradients from
+        underflowing.
 
     Raises
     ------
@@ -105,8 +107,8 @@ def bce_vjp(
     loss : array
         As `bce` returns it, bit for bit.
     pullback : callable
-        ``pullback(cotangent=1.0) -> (grad_probabilities, grad_targets)``, as that of
-        `bce_with_logits_vjp`.
+        ``pullback(cotangent=1.0, *, targets=True) -> (grad_probabilities, grad_targets)``,
+        as that of `bce_with_logits_vjp`.
 
     Raises
     ------
@@ -143,25 +145,23 @@ def _vjp(
     # In the working dtype: a float16 gradient of a mean over 10^5 elements has already
     # underflown when a loss scale, passed as the cotangent, comes to save it.
     loss, slope = _runners.run(formula, inputs, reduction, ("loss", "grad"), rounded=False)
-    xp, targets = inputs.xp, inputs.targets
-    scalar = isinstance(targets, float)
-    floating = not scalar and _dtypes.kind(xp, targets.dtype) == "floating"
 
-    def pullback(cotangent: Any = 1.0) -> tuple[Any, Any]:
+    def pullback(cotangent: Any = 1.0, *, targets: bool = True) -> tuple[Any, Any]:
         factor = _factor(cotangent, loss.shape, first, inputs, reduction)
-        (by_target,) = _runners.run(formula, inputs, reduction, ("grad_targets",), rounded=False)
-        return (
-            _runners.scaled(inputs, slope, factor, inputs.dtype),
-            _runners.scaled(
-                inputs,
-                by_target,
-                factor,
-                targets.dtype if floating else inputs.dtype,
-                summed=scalar,
-            ),
-        )
+        by_x = _runners.scaled(inputs, slope, factor, inputs.dtype)
+        return by_x, _by_targets(formula, inputs, reduction, factor) if targets else None
 
     return loss, pullback
+
+
+def _by_targets(formula: _plain.Formula, inputs: Inputs, reduction: Reduction, factor: Any) -> Any:
+    """Return the cotangent's product with the derivative by the targets, in their dtype."""
+    targets, dtype = inputs.targets, inputs.dtype
+    scalar = isinstance(targets, float)
+    if not scalar and _dtypes.kind(inputs.xp, targets.dtype) == "floating":
+        dtype = targets.dtype
+    (slope,) = _runners.run(formula, inputs, reduction, ("grad_targets",), rounded=False)
+    return _runners.scaled(inputs, slope, factor, dtype, summed=scalar)
 
 
 def _factor(
