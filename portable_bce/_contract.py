@@ -38,6 +38,10 @@ Sums and agreement
     CONTRACTED 2
         The same formula inside another compiled program: XLA may fuse a product and a sum,
         which moves each of two terms by half an ULP.
+    AUTODIFF 2
+        A gradient by automatic differentiation against that of value_and_grad: m (A + B) and
+        then e / (1 + e) are multiplied in another order, which rounds each once more; the
+        sum with d is rounded by both. (PyTorch's backward is the same number.)
 """
 
 from __future__ import annotations
@@ -53,6 +57,7 @@ XLA_LOG1P = 130.0
 SUM = 2.0
 NARROW_SUM = 4.0
 CONTRACTED = 2.0
+AUTODIFF = 2.0
 
 
 @dataclass(frozen=True, slots=True)
