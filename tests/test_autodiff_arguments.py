@@ -129,9 +129,7 @@ def mixed(name: str) -> Callable[..., mpf]:
     """The gradient by the logits is linear in each other argument: its slope, exactly."""
 
     def exact(x: Any, y: Any, w: Any, p: Any, u: Any) -> mpf:
-        ends = [
-            {"y": y, "w": w, "p": p} | {LETTERS[name]: one} for one in (mpf(1), mpf(0))
-        ]
+        ends = [{"y": y, "w": w, "p": p} | {LETTERS[name]: one} for one in (mpf(1), mpf(0))]
         with mp.workprec(reference.BITS):
             one, zero = (reference.logit_grad(x, end["y"], end["w"], end["p"], u) for end in ends)
             return one - zero

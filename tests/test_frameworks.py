@@ -1,0 +1,272 @@
+"""Frameworks with a tape of their own train with our loss, as docs/frameworks.md puts it there."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import portable_bce
+from portable_bce import _contract as contract
+from portable_bce.testing import reference, ulp
+from tests.autodiff import apart
+from tests.test_docs import ROOT
+
+# Two descents to one optimum, whose gradients are rounded differently at every step.
+TRAINED = 1e-9
+TAIL = np.asarray([17.0, 40.0, 50.0, 300.0, 700.0])
+
+
+def section(name: str) -> dict[str, Any]:
+    """Run the blocks of a section of the page, one after the other."""
+    page = (ROOT / "docs/frameworks.md").read_text()
+    (text,) = re.findall(
+        rf"^## {re.escape(name)}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE
+    )
+    known: dict[str, Any] = {"__name__": "reader"}
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(block, "docs/frameworks.md", "exec"), known)
+    return known
+
+
+def adapted(name: str) -> dict[str, Any]:
+    """Skip where the framework is not installed, else return what the page defines."""
+    pytest.importorskip(name)
+    return section({"mygrad": "mygrad", "autograd": "autograd (HIPS)"}[name])
+
+
+def data() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return features and labels of a problem that a small network can learn."""
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(80, 2))
+    inside = (features**2).sum(axis=1) + 0.3 * rng.normal(size=80) < 1.4
+    return features, inside.astype(np.float64)
+
+
+def start() -> list[np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(2)
+    return [rng.normal(size=(2, 8)), rng.normal(size=8), rng.normal(size=8) / 3]
+
+
+def test_tape_of_the_page_trains_and_its_adapter_is_five_to_nine_lines() -> None:
+    known = section("A tape over NumPy or CuPy")
+    page = (ROOT / "docs/frameworks.md").read_text()
+    adapter = page.partition("def bce_loss")[2].partition("```")[0]
+    assert 5 <= len([line for line in adapter.splitlines() if line.strip()]) <= 9
+    features, labels = known["features"].data, known["labels"]
+    slopes = portable_bce.bce_with_logits_value_and_grad(
+        features @ known["weights"].data, labels, pos_weight=1.5
+    )[1]
+    assert np.abs(features.T @ slopes).max() < TRAINED**0.5
+
+
+def test_tape_of_the_page_keeps_the_tail() -> None:
+    known = section("A tape over NumPy or CuPy")
+    logits = known["Tensor"](TAIL)
+    known["bce_loss"](logits, 1, reduction="sum").backward()
+    for x, got in zip(TAIL, logits.grad, strict=True):
+        assert ulp.error(got, reference.logit_grad(x, 1), "float64") <= contract.DOUBLE.grad
+
+
+def test_second_derivatives_of_the_page() -> None:
+    known = section("A tape over NumPy or CuPy")
+    page = (ROOT / "docs/frameworks.md").read_text()
+    block = page.partition("## Second derivatives")[2].partition("```python\n")[2]
+    exec(block.partition("```")[0], known)
+    assert known["product"].shape == (3,)
+
+
+def test_mixed_derivative_is_a_difference_of_gradients_without_cancellation() -> None:
+    x = np.asarray([0.0, 3.0, -50.0, 50.0])
+    keywords = {"pos_weight": 2.5, "label_smoothing": 0.2, "reduction": "sum"}
+    one, zero = (portable_bce.bce_with_logits_value_and_grad(x, y, **keywords)[1] for y in (1, 0))
+    for logit, got in zip(x, one - zero, strict=True):
+        exact = -0.8 * (2.5 * reference.sigmoid(-logit) + reference.sigmoid(logit))
+        assert ulp.error(got, exact, "float64") <= contract.DOUBLE.grad + 3 * contract.PER_FACTOR
+
+
+def mygrad_descent(loss: Any) -> list[np.ndarray[Any, Any]]:
+    import mygrad
+
+    features, labels = data()
+    parameters = [mygrad.tensor(one) for one in start()]
+    for _ in range(200):
+        first, offset, last = parameters
+        loss(mygrad.tanh(features @ first + offset) @ last, labels).backward()
+        parameters = [mygrad.tensor(one.data - 0.5 * one.grad) for one in parameters]
+    return [one.data for one in parameters]
+
+
+def test_mygrad_trains_to_what_its_own_composition_trains_to() -> None:
+    known = adapted("mygrad")
+    import mygrad
+
+    def own(x: Any, y: Any) -> Any:
+        return mygrad.mean(mygrad.maximum(x, 0) - x * y + mygrad.log1p(mygrad.exp(-mygrad.abs(x))))
+
+    for got, wanted in zip(mygrad_descent(known["bce_loss"]), mygrad_descent(own), strict=True):
+        assert np.abs(got - wanted).max() <= TRAINED
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean", "weighted_mean"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_mygrad_takes_every_keyword_and_the_dtype(dtype: Any, reduction: str) -> None:
+    known = adapted("mygrad")
+    import mygrad
+
+    rng = np.random.default_rng(4)
+    host, y = rng.normal(0, 9, (3, 4)).astype(dtype), rng.random((3, 4)).astype(dtype)
+    keywords = {
+        "weight": y[0],
+        "pos_weight": 2.0,
+        "label_smoothing": 0.1,
+        "where": y > 0.3,
+        "reduction": reduction,
+    }
+    x = mygrad.tensor(host)
+    (known["bce_loss"](x, y, **keywords) * dtype(2)).sum().backward()
+    _, wanted = portable_bce.bce_with_logits_value_and_grad(host, y, **keywords)
+    assert apart(x.grad, 2 * wanted) == 0
+
+
+def test_mygrad_takes_one_logit() -> None:
+    known = adapted("mygrad")
+    import mygrad
+
+    x = mygrad.tensor(1.0)
+    known["bce_loss"](x, 0).backward()
+    assert x.grad.shape == ()
+    assert ulp.error(float(x.grad), reference.sigmoid(1.0), "float64") <= contract.DOUBLE.grad
+
+
+def test_mygrad_keeps_the_tail_that_its_composition_loses() -> None:
+    known = adapted("mygrad")
+    import mygrad
+
+    ours, theirs = mygrad.tensor(TAIL), mygrad.tensor(TAIL)
+    known["bce_loss"](ours, 1, reduction="sum").backward()
+    (
+        mygrad.maximum(theirs, 0) - theirs + mygrad.log1p(mygrad.exp(-mygrad.abs(theirs)))
+    ).sum().backward()
+    assert not np.any(theirs.grad[TAIL > 37])
+    for x, got in zip(TAIL, ours.grad, strict=True):
+        assert ulp.error(got, reference.logit_grad(x, 1), "float64") <= contract.DOUBLE.grad
+
+
+def autograd_descent(loss: Any) -> list[np.ndarray[Any, Any]]:
+    import autograd
+    import autograd.numpy as anp
+
+    features, labels = data()
+
+    def objective(parameters: Any) -> Any:
+        first, offset, last = parameters
+        return loss(anp.dot(anp.tanh(anp.dot(features, first) + offset), last), labels)
+
+    parameters = start()
+    for _ in range(200):
+        slopes = autograd.grad(objective)(parameters)
+        parameters = [one - 0.5 * slope for one, slope in zip(parameters, slopes, strict=True)]
+    return parameters
+
+
+@pytest.mark.parametrize("name", ["bce_loss", "bce_with_logits"])
+def test_autograd_trains_to_what_its_own_composition_trains_to(name: str) -> None:
+    """By the rule of the page, and by tracing without a rule."""
+    known = adapted("autograd")
+    import autograd.numpy as anp
+
+    def own(x: Any, y: Any) -> Any:
+        return anp.mean(anp.maximum(x, 0) - x * y + anp.log1p(anp.exp(-anp.abs(x))))
+
+    for got, wanted in zip(autograd_descent(known[name]), autograd_descent(own), strict=True):
+        assert np.abs(got - wanted).max() <= TRAINED
+
+
+SPECIAL = np.asarray([0.0, -0.0, 3.0, -9.0, 50.0, -50.0, 700.0, math.inf])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("reduction", ["sum", "mean", "weighted_mean"])
+def test_autograd_traces_both_derivatives_without_a_rule(reduction: str, dtype: Any) -> None:
+    autograd = pytest.importorskip("autograd")
+    x = SPECIAL.astype(dtype)
+    keywords = {
+        "weight": np.linspace(1, 2, len(x), dtype=dtype),
+        "pos_weight": 2.0,
+        "where": np.arange(len(x)) != 2,
+        "reduction": reduction,
+    }
+
+    def loss(x: Any) -> Any:
+        return portable_bce.bce_with_logits(x, np.ones(len(x), dtype=np.int8), **keywords)
+
+    slope = autograd.grad(loss)
+    _, wanted = portable_bce.bce_with_logits_value_and_grad(x, 1, **keywords)
+    _, hess = portable_bce.bce_with_logits_grad_and_hess(x, 1, **keywords)
+    near = contract.AUTODIFF + contract.SUM
+    assert apart(slope(x), wanted) <= near
+    assert apart(autograd.elementwise_grad(slope)(x), hess) <= near + contract.AUTODIFF
+
+
+def test_autograd_traces_to_the_third_derivative() -> None:
+    autograd = pytest.importorskip("autograd")
+    third = autograd.elementwise_grad(
+        autograd.elementwise_grad(
+            autograd.grad(lambda x: portable_bce.bce_with_logits(x, 0.3, reduction="sum"))
+        )
+    )
+    for x, got in zip([-40.0, 0.0, 2.0], third(np.asarray([-40.0, 0.0, 2.0])), strict=True):
+        chance = reference.sigmoid(x)
+        exact = chance * reference.sigmoid(-x) * (reference.sigmoid(-x) - chance)
+        assert ulp.error(got, exact, "float64", scale=abs(chance * reference.sigmoid(-x))) <= (
+            contract.DOUBLE.hess + contract.AUTODIFF
+        )
+
+
+def test_autograd_traces_targets_and_probabilities() -> None:
+    autograd = pytest.importorskip("autograd")
+    x, y = np.asarray([0.0, 40.0, -2.0]), np.asarray([0.5, 1.0, 0.0])
+    by_both = autograd.grad(
+        lambda both: portable_bce.bce_with_logits(both[0], both[1], reduction="sum")
+    )((x, y))
+    assert apart(by_both[1], -x) == 0
+    q = np.asarray([0.5, 0.9, 0.2])
+    got = autograd.grad(lambda q: portable_bce.bce(q, y, reduction="sum"))(q)
+    _, wanted = portable_bce.bce_value_and_grad(q, y, reduction="sum")
+    assert apart(got, wanted) <= contract.PROBABILITY
+
+
+def test_autograd_of_what_is_not_traced_is_an_error() -> None:
+    """Not a gradient of zero."""
+    autograd = pytest.importorskip("autograd")
+    with pytest.raises(TypeError, match="`targets` must be a Python scalar or an array of"):
+        autograd.grad(lambda y: portable_bce.bce_with_logits(np.zeros(3), y))(np.ones(3))
+
+
+def test_autograd_rule_ends_with_an_error() -> None:
+    known = adapted("autograd")
+    autograd = importlib.import_module("autograd")
+    third = autograd.jacobian(autograd.hessian(known["bce_loss"]))
+    with pytest.raises(NotImplementedError, match="curvature"):
+        third(np.zeros(2), np.ones(2))
+
+
+def test_tensors_of_a_framework_are_no_arrays() -> None:
+    """A graph is never dropped in silence."""
+    mygrad = pytest.importorskip("mygrad")
+    with pytest.raises(TypeError, match="`logits` must be an array of an array API library"):
+        portable_bce.bce_with_logits(mygrad.tensor([0.0]), 1)
+
+
+def test_pullback_without_targets_is_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, pullback = portable_bce.bce_with_logits_vjp(np.zeros(3), np.ones(3))
+    wanted = pullback(2.0)[0]
+    monkeypatch.setattr("portable_bce._runners.run", None)  # nothing is evaluated any more
+    by_logits, by_targets = pullback(2.0, targets=False)
+    np.testing.assert_array_equal(by_logits, wanted)
+    assert by_targets is None
