@@ -46,9 +46,9 @@ def loss_of(settings: dict[str, Any], chosen: tuple[str, ...]) -> Callable[..., 
         given["where"] = KEEP
 
     def loss(*values: Any) -> Any:
-        arguments = operands() | dict(zip(chosen, values, strict=True))
-        positional = arguments.pop("logits"), arguments.pop("targets")
-        return portable_bce.bce_with_logits(*positional, **arguments, **given)
+        arguments = operands() | dict(zip(chosen, values, strict=True)) | given
+        x, y = arguments.pop("logits"), arguments.pop("targets")
+        return portable_bce.bce_with_logits(x, y, **arguments)
 
     return loss
 
