@@ -15,7 +15,7 @@ from portable_bce.testing import ulp
 from tests import backends, grid
 from tests.backends import Backend
 from tests.laws import law
-from tests.strategies import Case, cases
+from tests.strategies import Case, cases, normal
 
 lazy_xp_modules = [portable_bce]
 
@@ -54,9 +54,11 @@ def farthest(
 ) -> float:
     """Return the largest distance in ULP of the larger of the result and the scale."""
     assert got.shape == wanted.shape
-    factors = [np.max(np.abs(case.options.get(name, 1.0)), initial=1.0) for name in ("weight",)]
-    positive = np.max(np.abs(case.options.get("pos_weight", 1.0)), initial=1.0)
-    underflow = float(factors[0]) * (1 + float(positive)) * max(1, case.x.size)
+    w, p = (
+        float(np.max(np.abs(case.options.get(name, 1.0)), initial=1.0))
+        for name in ("weight", "pos_weight")
+    )
+    underflow = w * (1 + p) * max(1, case.x.size)
     return max(
         (
             ulp.error(
@@ -112,7 +114,5 @@ def test_every_library_returns_the_numbers_of_numpy_on_the_grid(
         pytest.skip(f"{backend.name} has no {dtype}")
     case = grid.of_logits(dtype, grid.OPTIONS[options], as_arrays=True)
     if backend.flushes_subnormals:
-        from tests.strategies import normal
-
         case = Case(dtype, normal(case.x, dtype), normal(case.y, dtype), case.options)
     hold(backend, case, "none")
