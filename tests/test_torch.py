@@ -141,6 +141,27 @@ def test_a_tensor_changed_before_the_second_derivative_is_an_error() -> None:
         loss.backward()
 
 
+def test_a_gradient_in_the_callers_hands_is_not_the_one_that_is_saved() -> None:
+    x = torch.tensor([-1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    loss = portable_bce.bce_with_logits(x, 1)
+    (kept,) = torch.autograd.grad(loss, x, retain_graph=True)
+    wanted = kept.clone()
+    kept *= 7
+    loss.backward(retain_graph=True)
+    assert torch.equal(x.grad, wanted)
+    loss.backward()
+    assert torch.equal(x.grad, 2 * wanted)
+
+
+@pytest.mark.parametrize("cotangent", [1.0, -0.5, math.inf])
+def test_gradient_is_in_proportion_to_the_cotangent(cotangent: float) -> None:
+    x = torch.tensor([-1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    _, slope = portable_bce.bce_with_logits_value_and_grad(x.detach(), 1)
+    loss = portable_bce.bce_with_logits(x, 1)
+    loss.backward(torch.tensor(cotangent, dtype=torch.float64))
+    assert torch.equal(x.grad, cotangent * slope)
+
+
 def test_a_loss_scale_saves_gradients_of_halves() -> None:
     x = torch.full((2**17,), -3.0, dtype=torch.float16, requires_grad=True)
     (portable_bce.bce_with_logits(x, 0) * 2.0**14).backward()
