@@ -144,10 +144,7 @@ class BinaryObjective:
     def lightgbm_metric(
         self, y_true: Any, y_pred: Any, sample_weight: ArrayOrScalar | None = None
     ) -> tuple[str, float, bool]:
-        """Return name, value and "higher is not better" of `log_loss`.
-
-        For LightGBM: ``feval`` of `lightgbm.train`, ``eval_metric`` of its estimators' fit.
-        """
+        """Return name, value, False of `log_loss`: ``feval`` or ``eval_metric`` of LightGBM."""
         return "log_loss", self.log_loss(y_true, y_pred, sample_weight), False
 
     def initial_score(self, y_true: Any, sample_weight: ArrayOrScalar | None = None) -> float:
@@ -215,8 +212,11 @@ def _read(y_true: Any, y_pred: Any, sample_weight: ArrayOrScalar | None) -> _Bat
     labels, weight = _labels_and_weight(y_pred if raw is y_true else y_true, sample_weight)
     xp = _checks.namespace("y_pred", raw)
     labels, weight = _moved(xp, labels, raw), _moved(xp, weight, raw)
-    if getattr(weight, "ndim", 0) == 1 and raw.ndim > 1:  # one for each row of several outputs
-        weight = xp.reshape(weight, (-1, *([1] * (raw.ndim - 1))))
+    if raw.ndim > 1:  # several outputs: a weight for each row, and (XGBoost 3.0) flat labels
+        if getattr(weight, "ndim", 0) == 1:
+            weight = xp.reshape(weight, (-1, *([1] * (raw.ndim - 1))))
+        if raw is y_true and labels.shape == (math.prod(raw.shape),):
+            labels = xp.reshape(labels, raw.shape)
     return _Batch(raw, labels, weight)
 
 

@@ -154,6 +154,14 @@ def test_weights_of_rows_serve_several_outputs() -> None:
         same((grad[:, column], hess[:, column]), one)
 
 
+def test_flat_labels_of_a_dataset_serve_several_outputs() -> None:
+    """XGBoost 3.0 returns them so; of a caller they are an error, as everywhere."""
+    raw, labels = np.stack([RAW, -RAW], axis=1), np.stack([LABELS, 1 - LABELS], axis=1)
+    same(BinaryObjective()(raw, Dataset(labels.ravel())), BinaryObjective()(labels, raw))
+    with pytest.raises(ValueError, match=r"the shape of `logits`, \(8, 2\); got \(16,\)"):
+        BinaryObjective()(labels.ravel(), raw)
+
+
 def test_metric_is_the_loss_over_the_sum_of_weights() -> None:
     objective = BinaryObjective(pos_weight=2.0, label_smoothing=0.1)
     losses = portable_bce.bce_with_logits(
