@@ -194,7 +194,7 @@ def _fits(one: Any, other: Any) -> bool:
 
 def unknown(length: Any) -> bool:
     """Tell whether a length is not known before computing (None, or NaN in Dask)."""
-    return length is None or math.isnan(length)
+    return length is None or bool(length != length)  # math.isnan breaks PyTorch's graphs
 
 
 def _mend(name: str, found: Shape, expected: Shape) -> str:

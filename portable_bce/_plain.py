@@ -56,10 +56,10 @@ def elements(
     xp = inputs.xp
 
     def shared(derivative: Any) -> Any:
-        if isinstance(divisor, float):
-            return derivative / divisor
         if divisor is None:
             return derivative
+        if not hasattr(divisor, "dtype"):  # a float, or one that PyTorch keeps open
+            return derivative / divisor
         return derivative / xp.astype(divisor, inputs.work, copy=False)
 
     values = formula(xp, wanted, *ready, inputs.label_smoothing)
