@@ -58,7 +58,8 @@ def elements(
     def shared(derivative: Any) -> Any:
         if divisor is None:
             return derivative
-        if not hasattr(divisor, "dtype"):  # a float, or one that PyTorch keeps open
+        # torch.export's open float is no float to Python; torch.compile's has no hasattr.
+        if isinstance(divisor, float) or not hasattr(divisor, "dtype"):
             return derivative / divisor
         return derivative / xp.astype(divisor, inputs.work, copy=False)
 

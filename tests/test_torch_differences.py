@@ -101,7 +101,8 @@ def gradient_at_certainty() -> None:
 
 
 def hessian_by_probabilities() -> None:
-    theirs, got = slopes(PROBABILITIES, *(tensor(v, dtype=torch.float64) for v in (0.3, 1)), 2)
+    x, y = tensor(0.3, dtype=torch.float64), tensor(1, dtype=torch.float64)
+    theirs, got = slopes(PROBABILITIES, x, y, order=2)
     exact = reference.probability_hess(0.3, 1)
     assert ulp.error(theirs, exact, "float64") > 1e4
     assert ulp.error(got, exact, "float64") <= contract.PROBABILITY_HESS
