@@ -78,11 +78,15 @@ def test_one_graph_holds_the_loss_whatever_the_length(name: str, setting: str) -
 @each_module
 @each_setting
 def test_exported_losses_keep_lengths_open(name: str, setting: str, strict: bool) -> None:
+    """In training too, where the gradient is computed and divided with the loss."""
     loss = getattr(ours, name)(**SETTINGS[setting])
     rows = {0: torch.export.Dim("rows", min=2)}
-    program = torch.export.export(loss, given(name), dynamic_shapes=(rows, rows), strict=strict)
-    for length in (4, 9):
-        assert_near(program.module()(*given(name, length)), loss(*given(name, length)))
+    for training in (False, True):
+        x, y = given(name)
+        example = (x.requires_grad_(training), y)
+        program = torch.export.export(loss, example, dynamic_shapes=(rows, rows), strict=strict)
+        for length in (4, 9):
+            assert_near(program.module()(*given(name, length)), loss(*given(name, length)))
 
 
 @each_module

@@ -256,7 +256,7 @@ KEYWORDS: dict[str, dict[str, Any]] = {
     "label_smoothing": {"label_smoothing": 0.1},
     "weighted mean": {"reduction": "weighted_mean", "weight": torch.tensor([1.0, 3.0, 0.5])},
     "axis": {"axis": 1, "reduction": "sum"},
-    "compute_dtype": {"compute_dtype": torch.float64},
+    "compute_dtype": {"compute_dtype": torch.float64, "reduction": "none"},
     "pos_weight": {"pos_weight": torch.tensor([1.0, 3.0, 0.5])},
     "no reduction": {"reduction": None},
 }
@@ -273,6 +273,8 @@ def test_our_keywords_mean_what_they_mean_in_our_functions(
     where = y > 0.3 if masked else None
     got = getattr(ours, name)(**KEYWORDS[case])(x, y, where)
     assert torch.equal(got, function(x, y, where=where, **KEYWORDS[case]))
+    usual = {"reduction": "none"} if case == "compute_dtype" else {}
+    assert not torch.equal(got, function(x, y, where=where, **usual))
 
 
 def test_eps_is_that_of_bce() -> None:
