@@ -14,7 +14,7 @@ True
 What differs, deliberately (docs/torch.md has each with its reason):
 
 - Right where PyTorch's is not: infinite logits, tails of loss, gradient and Hessian, soft
-  labels at large logits, probabilities next to 0 and 1. Gradients by weights exist.
+  labels at large logits, halves, the Hessian by probabilities. Gradients by weights exist.
 - `BCELoss` is infinite where certain and wrong, and its gradient is not cut off (PyTorch
   keeps the logarithm above -100): pass ``eps`` for finite numbers.
 - No value is looked at: probabilities outside [0, 1] are no error (`check_inputs` looks).
@@ -23,6 +23,7 @@ What differs, deliberately (docs/torch.md has each with its reason):
 - An unknown reduction is an error when the module is made, not when it is called; errors
   are those of `bce_with_logits`, which calls the input ``logits`` (or ``probabilities``).
 - A scripted module calls back into Python, so it cannot be saved: export it, or trace it.
+  An exported graph holds plain operators and not PyTorch's one.
 
 Needs PyTorch: ``pip install "portable-bce[torch]"``.
 """
