@@ -42,8 +42,9 @@ if "torch" in {call!r} or "trained" in {call!r}:
     import torch
     torch.set_num_threads(1)
 published = _published()["value_and_grad"]
-x = np.linspace(-9, 9, 10**8, dtype=np.float32)
-y = (x > 0).astype(np.float32)
+x = np.tile(np.linspace(-9, 9, 10**5, dtype=np.float32), 1000)
+y = np.empty_like(x)  # without anything that would raise the peak before
+np.greater(x, 0, out=y)
 
 def trained(loss):
     logits = torch.from_numpy(x).requires_grad_()

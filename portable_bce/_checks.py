@@ -42,7 +42,7 @@ def namespace(name: str, x: Any) -> Any:
     if not is_array_api_obj(x):
         raise TypeError(
             f"`{name}` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, "
-            f"Dask, ...); got {_type_name(x)}. Use `numpy.asarray({name})`"
+            f"Dask, ...); got {type_name(x)}. Use `numpy.asarray({name})`"
         )
     return array_namespace(x)
 
@@ -57,7 +57,7 @@ def same_library(xp: Any, x: Any, name: str, first: str) -> None:
     if other is not xp and not traces:
         raise TypeError(
             f"`{name}` must be a Python scalar or an array of the library of `{first}`, "
-            f"{library(xp)}; got {_type_name(x)}. Use `{library(xp)}.asarray({name})`"
+            f"{library(xp)}; got {type_name(x)}. Use `{library(xp)}.asarray({name})`"
         )
 
 
@@ -128,7 +128,7 @@ def broadcastable(found: Shape, expected: Shape, name: str, first: str) -> None:
 def smoothing(value: Any) -> float:
     """Require a label smoothing, a Python number in [0, 1]."""
     if not is_number(value) or isinstance(value, bool):
-        raise TypeError(f"`label_smoothing` must be a Python number; got {_type_name(value)}")
+        raise TypeError(f"`label_smoothing` must be a Python number; got {type_name(value)}")
     if not 0 <= value <= 1:
         raise ValueError(
             f"`label_smoothing` must lie in [0, 1]; got {value}. Zero smooths nothing, one "
@@ -137,12 +137,22 @@ def smoothing(value: Any) -> float:
     return float(value)
 
 
+def least(value: Any, name: str) -> None:
+    """Require a lower bound, a finite Python number that is not negative."""
+    if not is_number(value) or isinstance(value, bool):
+        raise TypeError(f"`{name}` must be a Python number; got {type_name(value)}")
+    if not 0 <= value < math.inf:
+        raise ValueError(
+            f"`{name}` must be finite and not negative; got {value}. Zero sets no bound"
+        )
+
+
 def clamp(value: Any, xp: Any, dtype: Any) -> float | None:
     """Require an ``eps`` that keeps probabilities from 0 and from 1 in ``dtype``."""
     if value is None:
         return None
     if not is_number(value) or isinstance(value, bool):
-        raise TypeError(f"`eps` must be a Python number or None; got {_type_name(value)}")
+        raise TypeError(f"`eps` must be a Python number or None; got {type_name(value)}")
     least = float(xp.finfo(dtype).eps) / 2
     if not least <= value < 0.5:
         raise ValueError(
@@ -185,7 +195,7 @@ def _fits(one: Any, other: Any) -> bool:
 
 def unknown(length: Any) -> bool:
     """Tell whether a length is not known before computing (None, or NaN in Dask)."""
-    return length is None or math.isnan(length)
+    return length is None or bool(length != length)  # math.isnan breaks PyTorch's graphs
 
 
 def _mend(name: str, found: Shape, expected: Shape) -> str:
@@ -215,7 +225,8 @@ def _show(shape: Shape) -> str:
     return f"({inner},)" if len(shape) == 1 else f"({inner})"
 
 
-def _type_name(x: Any) -> str:
+def type_name(x: Any) -> str:
+    """Return the name of a value's type, with its module unless that is Python's own."""
     kind = type(x)
     return (
         kind.__qualname__

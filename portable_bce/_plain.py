@@ -56,10 +56,11 @@ def elements(
     xp = inputs.xp
 
     def shared(derivative: Any) -> Any:
-        if isinstance(divisor, float):
-            return derivative / divisor
         if divisor is None:
             return derivative
+        # torch.export's open float is no float to Python; torch.compile's has no hasattr.
+        if isinstance(divisor, float) or not hasattr(divisor, "dtype"):
+            return derivative / divisor
         return derivative / xp.astype(divisor, inputs.work, copy=False)
 
     values = formula(xp, wanted, *ready, inputs.label_smoothing)

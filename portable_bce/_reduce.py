@@ -57,7 +57,8 @@ def denominator(
     if reduction.name in ("none", "sum"):
         return None
     if not is_counted(reduction, x.shape, weight, where):
-        return float(math.prod([x.shape[axis] for axis in reduction.axes]))
+        # Not float(): it would fix a length that torch.export keeps open.
+        return 1.0 * math.prod([x.shape[axis] for axis in reduction.axes])
     return total(xp, counted(reduction, xp, x, weight, where), reduction.axes)
 
 

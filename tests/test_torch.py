@@ -124,6 +124,43 @@ def test_a_tensor_changed_before_the_second_derivative_is_an_error() -> None:
         loss.backward()
 
 
+def test_a_gradient_in_the_callers_hands_is_not_the_one_that_is_saved() -> None:
+    x = torch.tensor([-1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    loss = portable_bce.bce_with_logits(x, 1)
+    (kept,) = torch.autograd.grad(loss, x, retain_graph=True)
+    wanted = kept.clone()
+    kept *= 7
+    loss.backward(retain_graph=True)
+    assert torch.equal(x.grad, wanted)
+    loss.backward()
+    assert torch.equal(x.grad, 2 * wanted)
+
+
+@pytest.mark.parametrize("cotangent", [1.0, -0.5, math.inf])
+def test_gradient_is_in_proportion_to_the_cotangent(cotangent: float) -> None:
+    x = torch.tensor([-1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    _, slope = portable_bce.bce_with_logits_value_and_grad(x.detach(), 1)
+    loss = portable_bce.bce_with_logits(x, 1)
+    loss.backward(torch.tensor(cotangent, dtype=torch.float64))
+    assert torch.equal(x.grad, cotangent * slope)
+
+
+def test_an_infinite_cotangent_does_not_reach_what_is_masked() -> None:
+    x = torch.tensor([-1.0, 2.0], requires_grad=True)
+    loss = portable_bce.bce_with_logits(x, 1, where=torch.tensor([True, False]))
+    loss.backward(torch.tensor(math.inf))
+    assert x.grad.tolist() == [-math.inf, 0]
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_masked_sum_is_that_of_what_is_kept(reduction: Any) -> None:
+    x = torch.linspace(-3, 3, 2 * _torch._WORTHWHILE)
+    mask = torch.arange(len(x)) % 3 > 0
+    got = portable_bce.bce_with_logits(x, 1, where=mask, reduction=reduction)
+    wanted = portable_bce.bce_with_logits(x[mask], 1, reduction=reduction)
+    assert ulp.distance(got.numpy(), wanted.numpy()) <= contract.SUM
+
+
 def test_a_loss_scale_saves_gradients_of_halves() -> None:
     x = torch.full((2**17,), -3.0, dtype=torch.float16, requires_grad=True)
     (portable_bce.bce_with_logits(x, 0) * 2.0**14).backward()
@@ -147,7 +184,7 @@ def watched_by() -> dict[str, Callable[[Callable[[Any], Any], Any], Any]]:
     def dual(loss: Callable[[Any], Any], x: Any) -> Any:
         with forward.dual_level():
             each = [
-                forward.unpack_dual(loss(forward.make_dual(x.detach(), one))).tangent
+                forward.unpack_dual(loss(forward.make_dual(x, one))).tangent
                 for one in torch.eye(len(x), dtype=x.dtype)
             ]
         return torch.stack(each)
@@ -193,6 +230,18 @@ def test_fake_tensors_need_no_values() -> None:
     with fake.FakeTensorMode():
         loss = portable_bce.bce_with_logits(torch.zeros(3, requires_grad=True), torch.zeros(3))
     assert loss.shape == ()
+
+
+def test_a_tensor_of_another_type_is_not_looked_at() -> None:
+    """Its values may be on other machines, as a DTensor's are."""
+
+    class Own(torch.Tensor):  # type: ignore[misc, name-defined]
+        def item(self) -> Any:
+            raise AssertionError
+
+    x = torch.zeros(3).as_subclass(Own).requires_grad_()
+    portable_bce.bce_with_logits(x, 1).backward()
+    assert torch.equal(x.grad.as_subclass(torch.Tensor), torch.full((3,), -0.5) / 3)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")

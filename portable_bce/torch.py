@@ -1,0 +1,209 @@
+"""PyTorch's `BCEWithLogitsLoss`, `BCELoss` and their functions, by this library's formula.
+
+Swap an import: signatures, buffers, ``state_dict`` and repr are PyTorch's, our keywords
+follow theirs. The classes are subclasses of PyTorch's, in which only `forward` is new.
+
+>>> import torch
+>>> from portable_bce.torch import BCEWithLogitsLoss
+>>> loss = BCEWithLogitsLoss(pos_weight=torch.tensor([3.0, 1.0]))
+>>> logits = torch.tensor([[0.5, -2.0], [20.0, 1.0]], requires_grad=True)
+>>> loss(logits, torch.tensor([[0.0, 0.0], [1.0, 1.0]])).backward()
+>>> bool(logits.grad[1, 0] < 0)  # PyTorch's own is 0 here
+True
+
+What differs, deliberately (docs/torch.md has each with its reason):
+
+- Right where PyTorch's is not: infinite logits, tails of loss, gradient and Hessian, soft
+  labels at large logits, halves, the Hessian by probabilities. Gradients by weights exist.
+- `BCELoss` is infinite where certain and wrong, and its gradient is not cut off (PyTorch
+  keeps the logarithm above -100): pass ``eps`` for finite numbers.
+- No value is looked at: probabilities outside [0, 1] are no error (`check_inputs` looks).
+- The result has the dtype of the input, whatever those of targets and weights are.
+- Integer and bool targets are accepted, Python numbers too, and reduction None.
+- An unknown reduction is an error when the module is made, not when it is called; errors
+  are those of `bce_with_logits`, which calls the input ``logits`` (or ``probabilities``).
+- A scripted module calls back into Python, so it cannot be saved: export it, or trace it.
+  An exported graph holds plain operators and not PyTorch's one.
+
+Needs PyTorch: ``pip install "portable-bce[torch]"``.
+"""
+
+# No postponed annotations: TorchScript does not resolve them.
+from portable_bce import _checks
+from portable_bce._reduce import Name, check_name
+
+try:
+    import torch
+    from torch import Tensor
+
+    from portable_bce._torch_functions import (
+        binary_cross_entropy,
+        binary_cross_entropy_with_logits,
+    )
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ModuleNotFoundError(
+        "portable_bce.torch needs PyTorch, which is not installed: "
+        'pip install "portable-bce[torch]"',
+        name=error.name,
+    ) from error
+
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+]
+
+# What our modules have beside PyTorch's, and what goes without saying.
+_OURS = {"label_smoothing": 0.0, "axis": None, "compute_dtype": None, "eps": None}
+
+
+class _Ours:
+    """What both modules add to PyTorch's."""
+
+    # `where` is not keyword-only because TorchScript has no such arguments.
+    def forward(self, input: Tensor, target: Tensor, where: Tensor | None = None) -> Tensor:
+        """Return the loss; ``where`` masks elements, as in `portable_bce.bce_with_logits`."""
+        return self._evaluate(input, target, where)
+
+    # TorchScript calls it in Python: it cannot compile what every array library runs.
+    @torch.jit.ignore  # type: ignore[untyped-decorator]
+    def _evaluate(self, input: Tensor, target: Tensor, where: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Return the settings that PyTorch's module does not have, where they are in use."""
+        found = {name: getattr(self, name, default) for name, default in _OURS.items()}
+        return ", ".join(f"{name}={one!r}" for name, one in found.items() if one != _OURS[name])
+
+
+class BCEWithLogitsLoss(_Ours, torch.nn.BCEWithLogitsLoss):  # type: ignore[misc]
+    """`torch.nn.BCEWithLogitsLoss`, right in the tails and at infinity.
+
+    Parameters
+    ----------
+    weight, pos_weight : Tensor that broadcasts to the shape of the input, optional
+        Buffers, as PyTorch's; see `portable_bce.bce_with_logits`.
+    size_average, reduce : bool, optional
+        Deprecated by PyTorch, with its warning and meaning.
+    reduction : {"mean", "sum", "none", "weighted_mean"} or None, default "mean"
+        PyTorch's, and "weighted_mean", which divides by the sum of `weight`.
+    label_smoothing, axis, compute_dtype
+        As for `portable_bce.bce_with_logits`. A mask is of a call: see `forward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A reduction or smoothing that does not exist; the rest when tensors come.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from portable_bce.torch import BCEWithLogitsLoss
+    >>> loss = BCEWithLogitsLoss(reduction="sum", label_smoothing=0.1)
+    >>> loss
+    BCEWithLogitsLoss(label_smoothing=0.1)
+    >>> loss(torch.tensor([0.0, 3.0]), torch.tensor([0.0, 1.0]))
+    tensor(0.8917)
+    """
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: Name = "mean",
+        pos_weight: Tensor | None = None,
+        *,
+        label_smoothing: float = 0.0,
+        axis: int | tuple[int, ...] | None = None,
+        compute_dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(weight, size_average, reduce, reduction, pos_weight)
+        check_name(self.reduction)
+        self.label_smoothing = _checks.smoothing(label_smoothing)
+        self.axis = axis
+        self.compute_dtype = compute_dtype
+
+    @torch.jit.ignore  # type: ignore[untyped-decorator]
+    def _evaluate(self, input: Tensor, target: Tensor, where: Tensor | None) -> Tensor:
+        return binary_cross_entropy_with_logits(
+            input,
+            target,
+            self.weight,
+            reduction=self.reduction,
+            pos_weight=self.pos_weight,
+            label_smoothing=self.label_smoothing,
+            where=where,
+            axis=self.axis,
+            compute_dtype=self.compute_dtype,
+        )
+
+
+class BCELoss(_Ours, torch.nn.BCELoss):  # type: ignore[misc]
+    """`torch.nn.BCELoss`, infinite where certain and wrong unless ``eps`` is given.
+
+    Parameters
+    ----------
+    weight : Tensor that broadcasts to the shape of the input, optional
+        A buffer, as PyTorch's; see `portable_bce.bce`.
+    size_average, reduce : bool, optional
+        Deprecated by PyTorch, with its warning and meaning.
+    reduction : {"mean", "sum", "none", "weighted_mean"} or None, default "mean"
+        PyTorch's, and "weighted_mean", which divides by the sum of `weight`.
+    pos_weight, label_smoothing, axis, compute_dtype, eps
+        As for `portable_bce.bce`; `pos_weight` is a Tensor, and a buffer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A reduction or smoothing that does not exist; the rest when tensors come.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from portable_bce.torch import BCELoss
+    >>> certain_and_wrong = torch.tensor([0.5, 0.0]), torch.tensor([1.0, 1.0])
+    >>> BCELoss(reduction="none")(*certain_and_wrong)
+    tensor([0.6931,    inf])
+    >>> BCELoss(reduction="none", eps=1e-7)(*certain_and_wrong)
+    tensor([ 0.6931, 16.1181])
+    """
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: Name = "mean",
+        *,
+        pos_weight: Tensor | None = None,
+        label_smoothing: float = 0.0,
+        axis: int | tuple[int, ...] | None = None,
+        compute_dtype: torch.dtype | None = None,
+        eps: float | None = None,
+    ) -> None:
+        super().__init__(weight, size_average, reduce, reduction)
+        check_name(self.reduction)
+        self.register_buffer("pos_weight", pos_weight)  # None is not in the state_dict
+        self.label_smoothing = _checks.smoothing(label_smoothing)
+        self.axis = axis
+        self.compute_dtype = compute_dtype
+        self.eps = eps
+
+    @torch.jit.ignore  # type: ignore[untyped-decorator]
+    def _evaluate(self, input: Tensor, target: Tensor, where: Tensor | None) -> Tensor:
+        return binary_cross_entropy(
+            input,
+            target,
+            self.weight,
+            reduction=self.reduction,
+            pos_weight=self.pos_weight,
+            label_smoothing=self.label_smoothing,
+            where=where,
+            axis=self.axis,
+            compute_dtype=self.compute_dtype,
+            eps=self.eps,
+        )
