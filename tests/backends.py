@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 
 NUMPY_NAMES = ("float16", "float32", "float64")
 
@@ -161,6 +162,16 @@ def missing(name: str) -> str | None:
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed"
     return no_gpu() if name == "cupy" else None
+
+
+def skip_if_missing(name: str) -> None:
+    """Skip a test whose backend cannot be tested here, or fail it where that is required."""
+    reason = missing(name)
+    if reason is None:
+        return
+    if name in required():
+        pytest.fail(f"{name} must be tested here, but {reason}", pytrace=False)
+    pytest.skip(f"{name}: {reason}")
 
 
 def no_gpu() -> str | None:

@@ -79,11 +79,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     in its place.
     """
     name = request.param
-    reason = backends.missing(name)
-    if reason is not None:
-        if name in backends.required():
-            pytest.fail(f"{name} must be tested here, but {reason}", pytrace=False)
-        pytest.skip(f"{name}: {reason}")
+    backends.skip_if_missing(name)
     with backends.open_backend[name]() as opened:
         guarded = name in ("jax-jit", "dask")
         with patch_lazy_xp_functions(request, xp=opened.xp) if guarded else nullcontext():
@@ -94,10 +90,6 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
 def tracing(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, Grad]]:
     """A library that differentiates, and its derivative of a function of one array."""
     name = request.param.split()[0]
-    reason = backends.missing(name)
-    if reason is not None:
-        if name in backends.required():
-            pytest.fail(f"{name} must be tested here, but {reason}", pytrace=False)
-        pytest.skip(f"{name}: {reason}")
+    backends.skip_if_missing(name)
     with autodiff.opened(request.param) as opened:
         yield opened

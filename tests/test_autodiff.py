@@ -54,11 +54,7 @@ def jax_derivatives(loss: Callable[[Any], Any], x: Any) -> tuple[np.ndarray, np.
 @pytest.fixture(scope="module", params=["torch", "jax", "jax-x32", "jax under jit"])
 def differentiable(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, Derivatives]]:
     name = request.param.split()[0]
-    reason = backends.missing(name)
-    if reason is not None:
-        if name in backends.required():
-            pytest.fail(f"{name} must be tested here, but {reason}", pytrace=False)
-        pytest.skip(reason)
+    backends.skip_if_missing(name)
     with backends.open_backend[name]() as backend:
         if name == "torch":
             yield backend, torch_derivatives
