@@ -141,10 +141,13 @@ def _add_bench(commands: Any) -> None:
     about = "time loss, gradient and Hessian beside what others call, in one run"
     parser = commands.add_parser("bench", help=about, description=about)
     add = parser.add_argument
-    add("--backend", nargs="+", choices=_TIMED, default=list(_TIMED), help="default: all installed")
+    backends = (*_TIMED, "gpu")
+    about = "default: all installed; gpu: all of them on one, with CuPy"
+    add("--backend", nargs="+", choices=backends, default=list(_TIMED), help=about)
     add("--task", nargs="+", choices=_TASKS, default=["value_and_grad"], help="what is computed")
     add("--size", nargs="+", type=int, default=[1, 10**4, 10**6], metavar="N", help="elements")
-    add("--dtype", nargs="+", choices=_DTYPES[2:], default=list(_DTYPES[2:]), help="default: both")
+    timed = [name for name in _DTYPES if name != "bfloat16"]
+    add("--dtype", nargs="+", choices=timed, default=timed[1:], help="default: float32 and float64")
     add("--seconds", type=float, default=1.0, metavar="S", help="for each figure (default: 1)")
     add("--threads", type=int, default=1, metavar="N", help="1 (by CPU time) or more (by the wall)")
     add("--json", type=Path, metavar="FILE", help="write everything to FILE")

@@ -13,10 +13,12 @@ import pytest
 pytest.importorskip("rich")
 
 from portable_bce import __main__ as command
+from portable_bce import bce_with_logits_value_and_grad
 from portable_bce._backends import open_backend
-from portable_bce._bench import timing
+from portable_bce._bench import device, timing
 from portable_bce._bench.contenders import OURS, TASKS, Contender, contenders
 from portable_bce._bench.timing import Ratio, Timed, ratios, timed
+from tests.backends import no_gpu
 
 # Peers lose the tails; between -3 and 3 each is right to a few dozen roundings of float32.
 AGREE = 64 * np.finfo(np.float32).eps
@@ -48,6 +50,32 @@ def test_everybody_computes_the_same(group: str, task: str) -> None:
                 assert np.all(np.abs(mine - theirs) <= AGREE * np.maximum(np.abs(mine), 1)), (
                     one.name
                 )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler's own
+def test_everybody_on_a_device_computes_the_same() -> None:
+    """On the CPU, with NumPy in CuPy's place: what is timed is told by where arrays are made."""
+    pytest.importorskip("torch")
+    pytest.importorskip("jax")
+    x = np.linspace(-3, 3, 41, dtype=np.float32)
+    y = (x > -1).astype(np.float32)
+    exact = flat(bce_with_logits_value_and_grad(x, y))
+    with open_backend("jax"):
+        found = list(device.members(np, "cpu"))
+        assert len({one.name for one in found}) == len(found) > 8
+        for one in found:
+            if not one.name.startswith("floor"):
+                got = flat(one.wait(one.calls["value_and_grad"](*one.arrays(x, y))))
+                for mine, theirs in zip(exact, got, strict=True):
+                    apart = np.abs(mine - theirs)
+                    assert np.all(apart <= AGREE * np.maximum(np.abs(mine), 1)), one.name
+
+
+def test_a_device_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    if no_gpu() is None:
+        pytest.skip("there is a GPU")
+    assert command.main(["bench", "--backend", "gpu"]) == 2
+    assert "cupy" in capsys.readouterr().err.lower()
 
 
 def fake(name: str, group: str, called: list[str]) -> Contender:
@@ -115,6 +143,11 @@ def test_bench_prints_and_writes_ratios(tmp_path: Path, capsys: pytest.CaptureFi
         (["--size", "0"], "`--size` must be at least 1; got 0"),
         (["--threads", "0"], "`--threads` must be at least 1; got 0"),
         (["--seconds", "0"], "`--seconds` must be positive; got 0.0"),
+        (
+            ["--backend", "gpu", "numpy"],
+            "`--backend gpu` must be timed alone: it has a clock of its own",
+        ),
+        (["--dtype", "float16"], "`--dtype float16` must be timed with `--backend gpu`"),
     ],
 )
 def test_bad_arguments_are_refused(

@@ -7,6 +7,8 @@ import importlib.util
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from portable_bce._backends import UnavailableError, open_backend, version
+from portable_bce._bench import device
 from portable_bce._bench.contenders import Contender, contenders
 from portable_bce._bench.timing import Ratio, Timed, ratios, timed
 from portable_bce._machine import described
@@ -46,6 +49,15 @@ class Request:
             raise UnavailableError(f"`--threads` must be at least 1; got {self.threads}")
         if not self.seconds > 0:
             raise UnavailableError(f"`--seconds` must be positive; got {self.seconds}")
+        if self.on_device and len(self.groups) > 1:
+            raise UnavailableError("`--backend gpu` must be timed alone: it has a clock of its own")
+        if "float16" in self.dtypes and not self.on_device:
+            raise UnavailableError("`--dtype float16` must be timed with `--backend gpu`")
+
+    @property
+    def on_device(self) -> bool:
+        """Whether a GPU is timed."""
+        return device.GROUP in self.groups
 
 
 def run(request: Request, json_path: Path | None) -> int:
@@ -53,12 +65,16 @@ def run(request: Request, json_path: Path | None) -> int:
     request.check()
     console = Console(highlight=False)
     _limit(request.threads)
-    # One thread by CPU time, which other processes do not disturb; more by the wall.
-    clock = time.process_time if request.threads == 1 else time.perf_counter
     records: list[dict[str, Any]] = []
-    with open_backend("jax" if importlib.util.find_spec("jax") else "numpy"):
+    with ExitStack() as opened:
+        # One thread by CPU time, which other processes do not disturb; more by the wall.
+        clock = time.process_time if request.threads == 1 else time.perf_counter
+        if request.on_device:
+            opened.enter_context(open_backend("cupy"))
+            clock = device.clock(importlib.import_module("cupy"))
+        opened.enter_context(open_backend("jax" if importlib.util.find_spec("jax") else "numpy"))
         for dtype in request.dtypes:
-            found = list(contenders(request.groups))
+            found = list(_found(request))
             for task in request.tasks:
                 rows: dict[str, list[str]] = {}
                 for size in request.sizes:
@@ -69,7 +85,7 @@ def run(request: Request, json_path: Path | None) -> int:
     if json_path is not None:
         text = json.dumps(
             {
-                "machine": described(),
+                "machine": described() | _device(request),
                 "versions": _versions(found),
                 "request": asdict(request),
                 "results": records,
@@ -78,6 +94,18 @@ def run(request: Request, json_path: Path | None) -> int:
         )
         json_path.write_text(text + "\n")
     return 0
+
+
+def _found(request: Request) -> Iterator[Contender]:
+    if request.on_device:
+        return device.members(importlib.import_module("cupy"))
+    return contenders(request.groups)
+
+
+def _device(request: Request) -> dict[str, Any]:
+    if not request.on_device:
+        return {}
+    return {"device": device.described(importlib.import_module("cupy"))}
 
 
 def _data(size: int, dtype: str) -> tuple[Any, Any]:
@@ -143,6 +171,8 @@ def _show(console: Console, title: str, sizes: tuple[int, ...], rows: dict[str, 
 
 def _versions(found: list[Contender]) -> dict[str, str]:
     groups = dict.fromkeys(one.group.partition(".")[0] for one in found)
+    if device.GROUP in groups:
+        groups = dict.fromkeys(name for name in ("cupy", "torch", "jax") if _there(name))
     packages = [*groups, *(name for name in ("sklearn", "scipy", "optax") if _there(name))]
     return {name: version(name) for name in packages}
 

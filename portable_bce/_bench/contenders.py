@@ -41,9 +41,9 @@ def contenders(groups: tuple[str, ...]) -> Iterator[Contender]:
     if "numpy" in groups:
         yield from _on_numpy()
     if "torch" in groups and importlib.util.find_spec("torch"):
-        yield from _on_torch()
+        yield from on_torch()
     if "jax" in groups and importlib.util.find_spec("jax"):
-        yield from _on_jax()
+        yield from on_jax()
 
 
 def ours() -> dict[str, Call]:
@@ -64,13 +64,13 @@ def _on_numpy() -> Iterator[Contender]:
         return Contender(name, "numpy", calls, lambda x, y: (x, y), lambda result: result)
 
     yield member(OURS, ours())
-    yield member("published formula", _published())
+    yield member("published formula", published())
     if importlib.util.find_spec("scipy"):
         yield member("scipy.special", _scipy())
     if importlib.util.find_spec("sklearn"):
         yield member("scikit-learn", _scikit_learn())
     yield member("floor: exp and log1p", _primitives())
-    yield member("floor: read x, y, write one", _stream())
+    yield member("floor: read x, y, write one", stream())
 
 
 def _sigmoid(x: Any) -> Any:
@@ -78,7 +78,7 @@ def _sigmoid(x: Any) -> Any:
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
 
-def _published() -> dict[str, Call]:
+def published() -> dict[str, Call]:
     """Return max(x, 0) - x y + log1p(exp(-|x|)) and sigmoid(x) - y, whose exp is shared."""
 
     def losses(x: Any, y: Any) -> Any:
@@ -151,11 +151,13 @@ def _primitives() -> dict[str, Call]:
     return dict.fromkeys(("value_and_grad", "loss", "losses"), both)
 
 
-def _stream() -> dict[str, Call]:
+def stream() -> dict[str, Call]:
+    """Return what moves the bytes of the task and does nothing with them."""
     return dict.fromkeys(("value_and_grad", "losses", "grad"), np.add)
 
 
-def _on_torch() -> Iterator[Contender]:
+def on_torch(device: str = "cpu") -> Iterator[Contender]:
+    """Yield PyTorch's and ours on its tensors; ratios of compiled ones are a group apart."""
     torch = importlib.import_module("torch")
 
     def trained(loss_of: Call) -> dict[str, Call]:
@@ -168,7 +170,7 @@ def _on_torch() -> Iterator[Contender]:
         return {"value_and_grad": both, "loss": loss_of}
 
     def arrays(x: Any, y: Any) -> tuple[Any, Any]:
-        return torch.from_numpy(x), torch.from_numpy(y)
+        return torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
 
     def member(name: str, calls: dict[str, Call]) -> Contender:
         return Contender(name, "torch", calls, arrays, lambda result: result)
@@ -191,7 +193,8 @@ def _on_torch() -> Iterator[Contender]:
             yield replace(member(name, calls), group="torch.compile")
 
 
-def _on_jax() -> Iterator[Contender]:
+def on_jax() -> Iterator[Contender]:
+    """Yield optax's and ours, on JAX's default device."""
     jax = importlib.import_module("jax")
 
     def member(name: str, calls: dict[str, Call]) -> Contender:

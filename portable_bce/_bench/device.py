@@ -1,0 +1,82 @@
+"""Who is timed on a GPU, and by what clock: all libraries beside each other, by one device."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from portable_bce import _formula, _plain
+from portable_bce._bench import contenders
+from portable_bce._bench.contenders import Call, Contender
+from portable_bce._inputs import gather
+from portable_bce._reduce import library_total, reduction_of
+
+GROUP = "gpu"
+
+
+def members(cupy: Any, label: str = "cuda") -> Iterator[Contender]:
+    """Yield everyone who is installed; ``cupy`` and ``label`` say where arrays are made."""
+
+    def member(name: str, calls: dict[str, Call]) -> Contender:
+        def arrays(x: Any, y: Any) -> tuple[Any, Any]:
+            return cupy.asarray(x), cupy.asarray(y)
+
+        return Contender(f"{name}, CuPy", GROUP, calls, arrays, lambda result: result)
+
+    yield member(contenders.OURS, contenders.ours())
+    yield member("the same, not fused", _not_fused())
+    yield member("published formula", contenders.published())
+    yield member("floor: read x, y, write one", contenders.stream())
+    if importlib.util.find_spec("torch"):
+        for one in contenders.on_torch(label):
+            compiled = "compiled PyTorch" if one.group == "torch.compile" else "PyTorch"
+            yield replace(one, name=f"{one.name}, {compiled}", group=GROUP)
+    if importlib.util.find_spec("jax"):
+        for one in contenders.on_jax():
+            yield replace(one, name=f"{one.name}, JAX", group=GROUP)
+
+
+def _not_fused() -> dict[str, Call]:
+    """Return our formula operation by operation, as CuPy would run it without `cupy.fuse`."""
+
+    def both(x: Any, y: Any) -> Any:
+        inputs, reduction = gather("logits", x, y), reduction_of("mean", None, x.ndim)
+        wanted = ("loss", "grad")
+        formula = _formula.with_logits
+        return _plain.evaluate(formula, inputs, reduction, wanted, True, library_total)
+
+    return {"value_and_grad": both}
+
+
+def clock(cupy: Any) -> Callable[[], float]:
+    """Return a clock that waits for all that was launched, in whatever stream.
+
+    Between two readings lie many calls: the time is the device's, unless launching a call
+    takes longer than running it, which is then what its user waits for.
+    """
+
+    def read() -> float:
+        cupy.cuda.runtime.deviceSynchronize()
+        return time.perf_counter()
+
+    return read
+
+
+def described(cupy: Any) -> dict[str, Any]:
+    """Return what the device is."""
+    runtime = cupy.cuda.runtime
+    found = runtime.getDeviceProperties(runtime.getDevice())
+    return {
+        "name": found["name"].decode(),
+        "memory, GiB": round(found["totalGlobalMem"] / 2**30, 1),
+        "driver's CUDA": runtime.driverGetVersion(),
+        "CuPy's CUDA": runtime.runtimeGetVersion(),
+        "cupy": cupy.__version__,
+        "numpy": np.__version__,
+    }
