@@ -47,6 +47,9 @@ def namespace(name: str, x: Any) -> Any:
     return array_namespace(x)
 
 
+_KINDS = {"where": "a bool array"}
+
+
 def same_library(xp: Any, x: Any, name: str, first: str) -> None:
     """Require an array of ``xp``, or of NumPy where ``xp`` traces what NumPy computes."""
     try:
@@ -56,8 +59,8 @@ def same_library(xp: Any, x: Any, name: str, first: str) -> None:
     traces = other is array_api_compat.numpy and getattr(xp, "ndarray", None) is np.ndarray
     if other is not xp and not traces:
         raise TypeError(
-            f"`{name}` must be a Python scalar or an array of the library of `{first}`, "
-            f"{library(xp)}; got {type_name(x)}. Use `{library(xp)}.asarray({name})`"
+            f"`{name}` must be {_KINDS.get(name, 'a Python scalar or an array')} of the library of "
+            f"`{first}`, {library(xp)}; got {type_name(x)}. Use `{library(xp)}.asarray({name})`"
         )
 
 
@@ -116,12 +119,9 @@ def broadcastable(found: Shape, expected: Shape, name: str, first: str) -> None:
         one == 1 or _fits(one, other) for one, other in zip(found, aligned, strict=True)
     ):
         return
-    rows = len(found) < len(expected) and all(map(_fits, found, expected))
-    index = ", ".join([":"] * len(found) + ["None"] * (len(expected) - len(found)))
-    mend = f"Use `{name}[{index}]`" if rows else "No axis may be longer than there, or added"
     raise ValueError(
         f"`{name}` must broadcast to the shape of `{first}`, {_show(expected)}, without "
-        f"expanding it; got {_show(found)}. {mend}"
+        f"expanding it; got {_show(found)}. {_behind(name, found, expected)}"
     )
 
 
@@ -129,6 +129,15 @@ def python_number(value: Any, name: str, alternative: str = "") -> None:
     """Require a number that is known now, which True is not meant to be."""
     if not is_number(value) or isinstance(value, bool):
         raise TypeError(f"`{name}` must be a Python number{alternative}; got {type_name(value)}")
+
+
+def _behind(name: str, found: Shape, expected: Shape) -> str:
+    """Say how many axes to add behind, if the lengths are found further to the left."""
+    for added in range(len(expected) - len(found), 0, -1):
+        start = len(expected) - len(found) - added
+        if all(map(_fits, found, expected[start : start + len(found)])):
+            return f"Use `{name}[{', '.join([':'] * len(found) + ['None'] * added)}]`"
+    return "No axis may be longer than there, or added"
 
 
 def smoothing(value: Any) -> float:

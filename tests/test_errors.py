@@ -143,6 +143,24 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "`where` must be a bool array of the library of `logits`, numpy; got bool. Leave it out "
         "to keep everything",
     ),
+    "list as mask": (
+        lambda: bce_with_logits(ROW, 1, where=[True] * 8),
+        TypeError,
+        "`where` must be a bool array of the library of `logits`, numpy; got list. Use "
+        "`numpy.asarray(where)`",
+    ),
+    "pos_weight of channels": (
+        lambda: bce_with_logits(np.zeros((2, 3, 4, 5)), 1, pos_weight=np.ones(3)),
+        ValueError,
+        "`pos_weight` must broadcast to the shape of `logits`, (2, 3, 4, 5), without expanding "
+        "it; got (3,). Use `pos_weight[:, None, None]`",
+    ),
+    "weight of a map's rows": (
+        lambda: bce_with_logits(np.zeros((2, 3, 4, 5)), 1, weight=np.ones((3, 4))),
+        ValueError,
+        "`weight` must broadcast to the shape of `logits`, (2, 3, 4, 5), without expanding "
+        "it; got (3, 4). Use `weight[:, :, None]`",
+    ),
     "mask that expands": (
         lambda: bce_with_logits(ROW, 1, where=np.ones((2, 8), dtype=bool)),
         ValueError,
