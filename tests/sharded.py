@@ -161,6 +161,29 @@ def along_an_axis() -> Iterator[tuple[Any, list[int]]]:
         yield str(compiled(x, y).sharding.spec), collectives(compiled)["all-reduce"]
 
 
+def by_hand() -> tuple[dict[str, list[int]], list[float]]:
+    """Return what travels, and how far results are from one device's, by shard_map and psum."""
+    import jax
+    from jax.sharding import PartitionSpec
+
+    whole, _, _ = placements(LAYOUTS["rows and columns"])
+    host, cut = arrays(""), PartitionSpec("a", "b")
+    given = [jax.device_put(host[name], whole) for name in ("x", "y", "where")]
+
+    def of_part(x: Any, y: Any, where: Any) -> Any:
+        loss, grad = portable_bce.bce_with_logits_value_and_grad(x, y, where=where, reduction="sum")
+        loss, count = jax.lax.psum((loss, where.sum(dtype=loss.dtype)), ("a", "b"))
+        return loss / count, grad / count
+
+    specs = {"in_specs": (cut,) * 3, "out_specs": (PartitionSpec(), cut)}
+    mapped = jax.jit(jax.shard_map(of_part, mesh=whole.mesh, **specs))
+    compiled = mapped.lower(*given).compile()
+    results = map(np.asarray, jax.block_until_ready(compiled(*given)))
+    wanted = alone(CALLS["masked loss and gradient"], False)
+    pairs = zip(results, wanted, strict=True)
+    return collectives(compiled), [apart(*two) for two in pairs]
+
+
 def eager() -> list[bool]:
     """Return whether loss and gradient lie where they should without jit."""
     import jax
@@ -185,6 +208,7 @@ def main() -> None:
     gathered = jax.jit(lambda x: x, out_shardings=copy).lower(x).compile()
     found["gathered"] = collectives(gathered)
     found["along an axis"] = list(along_an_axis())
+    found["by hand"] = by_hand()
     found["eager"] = eager()
     found["example"] = trained()
     sys.stdout.write(json.dumps(found))

@@ -111,6 +111,14 @@ def test_sharded_results_are_those_of_one_device(found: Any, layout: str, call: 
         assert apart <= contract.CONTRACTED + sums * summed, name
 
 
+def test_sums_by_hand_in_shard_map_are_the_masked_mean_for_one_all_reduce(found: Any) -> None:
+    """One even where both axes are cut."""
+    travelled, (loss, grad) = found["by hand"]
+    assert travelled == {"all-reduce": [2]}
+    assert loss <= contract.CONTRACTED + ONE_BY_ONE
+    assert grad <= contract.CONTRACTED + contract.AUTODIFF  # divided after it was rounded
+
+
 def test_training_on_all_devices_ends_where_training_on_one_ends(found: Any) -> None:
     assert found["example"] <= TRAINED
 
