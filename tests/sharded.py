@@ -195,6 +195,25 @@ def eager() -> list[bool]:
     return [loss.sharding.is_equivalent_to(copy, 0), grad.sharding.is_equivalent_to(whole, 2)]
 
 
+def checked() -> list[str]:
+    """Return what `check_inputs` says of good values and of bad ones that a mesh cuts."""
+    import jax
+
+    said = []
+    for layout in LAYOUTS.values():
+        whole, _, _ = placements(layout)
+        host = arrays("")
+        bad = host["y"].astype(np.float32)
+        bad[1, 1] = bad[2, 0] = 7
+        x, y, wrong = (jax.device_put(one, whole) for one in (host["x"], host["y"], bad))
+        portable_bce.check_inputs(x, y)
+        try:
+            portable_bce.check_inputs(x, wrong)
+        except ValueError as error:
+            said.append(str(error))
+    return said
+
+
 def main() -> None:
     import jax
 
@@ -210,6 +229,7 @@ def main() -> None:
     found["along an axis"] = list(along_an_axis())
     found["by hand"] = by_hand()
     found["eager"] = eager()
+    found["checked"] = checked()
     found["example"] = trained()
     sys.stdout.write(json.dumps(found))
 

@@ -79,3 +79,16 @@ def test_number_without_dimensions_has_an_empty_index(backend: Backend) -> None:
     x = backend.array(np.asarray(np.nan, dtype=np.float32))
     with pytest.raises(ValueError, match=r"1 of 1 do not, the first is nan at index \(\)$"):
         check_inputs(x, 1)
+
+
+def test_lengths_that_dask_does_not_know_are_found_out() -> None:
+    da = pytest.importorskip("dask.array")
+    values = np.asarray([[9.0, 0.5], [0.25, 0.5], [0.5, 2.0], [-1.0, 1.0]], dtype=np.float32)
+    targets = da.from_array(values, chunks=(1, 2))
+    targets = targets[targets[:, 0] < 1]
+    check_inputs(targets, 1)
+    message = (
+        r"^`targets` must lie in \[0, 1\]; 2 of 6 do not, the first is 2\.0 at index \(1, 1\)$"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_inputs(targets, targets)

@@ -92,6 +92,11 @@ def test_nothing_is_moved_without_jit(found: Any) -> None:
     assert found["eager"] == [True, True]
 
 
+def test_values_are_checked_however_they_are_cut(found: Any) -> None:
+    message = "`targets` must lie in [0, 1]; 2 of 960 do not, the first is 7.0 at index (1, 1)"
+    assert found["checked"] == [message] * len(LAYOUTS)
+
+
 @pytest.mark.parametrize(("layout", "call"), CASES)
 def test_sharded_losses_are_as_right_as_others(found: Any, layout: str, call: str) -> None:
     summed = contract.SUM if LAYOUTS[layout].x64 else contract.NARROW_SUM

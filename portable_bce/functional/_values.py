@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from portable_bce._checks import unknown
 from portable_bce._inputs import Inputs, gather
 from portable_bce._typing import Array, ArrayOrScalar
 
@@ -86,14 +87,15 @@ def _report(
     if inputs.where is not None:
         bad = _shrunk(xp, bad & inputs.where, value.shape)
     # Not count_nonzero and argmax: array-api-strict's device without int64 has neither.
-    flat = xp.reshape(bad, (-1,))
     counting = xp.__array_namespace_info__().default_dtypes(device=inputs.device)["indexing"]
-    count = int(xp.sum(xp.astype(flat, counting), dtype=counting))
+    count = int(xp.sum(xp.astype(bad, counting), dtype=counting))
     if count:
-        place = xp.arange(flat.shape[0], dtype=counting, device=inputs.device)
-        index = _unravel(int(xp.min(xp.where(flat, place, flat.shape[0]))), value.shape)
+        if any(map(unknown, bad.shape)):  # Dask's; it takes no minimum over empty chunks
+            bad, value = (one.copy().compute_chunk_sizes().rechunk("auto") for one in (bad, value))
+        index, alone = _first(xp, bad, counting, inputs.device)
         integral = xp.isdtype(value.dtype, "integral")
-        first = (int if integral else float)(value[index])
+        found = xp.sum(xp.where(alone, value, xp.zeros_like(value)), dtype=value.dtype)
+        first = (int if integral else float)(found)
         raise ValueError(
             f"`{name}` must {rule}; {count} of {math.prod(value.shape)} do not, "
             f"the first is {first} at index {index}"
@@ -107,10 +109,18 @@ def _shrunk(xp: Any, bad: Any, shape: tuple[int, ...]) -> Any:
     return xp.any(bad, axis=once, keepdims=True)
 
 
-def _unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the index of an element by its place, without the (unknown) first length."""
-    index: list[int] = []
-    for length in reversed(shape[1:]):
-        flat, one = divmod(flat, length)
-        index.append(one)
-    return tuple(reversed([*index, flat][: len(shape)]))
+def _first(xp: Any, bad: Any, counting: Any, device: Any) -> tuple[tuple[int, ...], Any]:
+    """Return the index of the first bad element, and where it alone is true.
+
+    Not by position: JAX refuses to flatten or index an axis that an explicit mesh cuts.
+    """
+    index: tuple[int, ...] = ()
+    for axis, length in enumerate(bad.shape):
+        others = tuple(one for one in range(bad.ndim) if one != axis)
+        row = xp.any(bad, axis=others)
+        place = xp.arange(length, dtype=counting, device=device)
+        first = xp.min(xp.where(row, place, length))
+        ahead, behind = (None,) * axis, (None,) * (bad.ndim - axis - 1)
+        bad = bad & (place == first)[(*ahead, slice(None), *behind)]
+        index = (*index, int(first))
+    return index, bad
