@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 SOURCE = "https://github.com/portable-bce/portable-bce/blob/main/"
 # Whose names docstrings mention; their documentation cannot be looked up without a network.
 OTHERS = ("torch.", "xgboost.")
+SUBMODULES = (testing.reference, testing.strategies, testing.ulp)
 
 project = "portable_bce"
 author = "The portable_bce maintainers"
@@ -93,7 +94,7 @@ def members(one: Any) -> Iterator[Any]:
 def arguments() -> set[str]:
     """Return the names of the arguments and methods of what is public."""
     found: set[str] = set()
-    for module in (portable_bce, boosting, portable_bce.torch, testing, testing.reference):
+    for module in (portable_bce, boosting, portable_bce.torch, testing, *SUBMODULES):
         for name in module.__all__:
             for member in members(getattr(module, name)):
                 if inspect.isfunction(member) or inspect.isclass(member):
