@@ -90,6 +90,15 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def pictures(session: nox.Session) -> None:
+    """Draw the pictures of the documentation again, from runs and from the reports of runs."""
+    session.install(f"{wheel(session)}[demo]", *group("backends"))
+    scripts = ("docs/accuracy/picture", "docs/pictures/tail", "docs/pictures/architecture")
+    for script in (*scripts, "benchmarks/draw"):
+        session.run("python", f"{script}.py")
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Train a logistic regression on real data: `nox -s demo -- --solver gd`."""
     session.install(f"{wheel(session)}[demo]")

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from latex2mathml.converter import convert
+
 import portable_bce.torch
 from portable_bce import boosting, testing
 
@@ -29,11 +32,13 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
+myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["_build"]
 nitpicky = True
 # A single backtick in a docstring names something of ours, or one of the arguments.
 default_role = "py:obj"
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "portable_bce"
 html_static_path = ["_static"]
@@ -73,14 +78,22 @@ def outside(app: Any, name: str, source: list[str]) -> None:
     source[0] = re.sub(r"\]\((?P<target>[\w./-]+)\)", resolved, source[0])
 
 
+HOWTO = ("imbalanced", "multilabel", "missing-labels", "label-smoothing", "half-precision", "gans")
+COMING = (
+    *("tutorial", "mathematics", "why", "contributing"),
+    *("gpu", "scale", "sharded-jax", "data-parallel"),
+    *(f"howto/{one}" for one in (*HOWTO, "distillation", "newton")),
+)
+
+
 def arrived(app: Any, name: str, source: list[str]) -> None:
     """Leave pages out of the navigation that are not merged yet."""
     del app
     if name == "index":
-        lines = source[0].splitlines(keepends=True)
-        coming = [one for one in lines if re.fullmatch(r"[a-z/-]+\n", one)]
-        gone = {one for one in coming if not (HERE / f"{one.strip()}.md").exists()}
-        source[0] = "".join(one for one in lines if one not in gone)
+        for page in COMING:
+            if not (HERE / f"{page}.md").exists():
+                source[0] = source[0].replace(f"\n{page}\n", "\n")
+                source[0] = source[0].replace(f"({page}.md)", "(architecture.md)")
 
 
 def members(one: Any) -> Iterator[Any]:
@@ -118,8 +131,17 @@ def known(app: Any, env: Any, node: Any, contnode: Any) -> Any:
 ARGUMENTS = arguments()
 
 
+def formula(writer: Any, node: Any) -> None:
+    """Write a formula as MathML, which browsers show without a script from the network."""
+    display = "block" if isinstance(node, nodes.math_block) else "inline"
+    math = convert(node.astext().strip(), display=display)
+    writer.body.append(f'<div class="math">{math}</div>' if display == "block" else math)
+    raise nodes.SkipNode
+
+
 def setup(app: Any) -> None:
     """Connect what stands above."""
+    app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("source-read", outside)
     app.connect("source-read", arrived)
     app.connect("missing-reference", known)
