@@ -131,10 +131,22 @@ def known(app: Any, env: Any, node: Any, contnode: Any) -> Any:
 ARGUMENTS = arguments()
 
 
+# What latex2mathml takes for an infix operator, which browsers put space around.
+MATHML = {
+    r"<mo>(&#x0221E;)</mo>": r"<mi>\1</mi>",
+    r"(^<math[^>]*><mrow>|(?:&#x00028;|&#x0003D;|&#x0002C;)</mo>)<mo>(&#x02212;)": (
+        r'\1<mo form="prefix">\2'
+    ),
+}
+
+
 def formula(writer: Any, node: Any) -> None:
     """Write a formula as MathML, which browsers show without a script from the network."""
     display = "block" if isinstance(node, nodes.math_block) else "inline"
-    math = convert(node.astext().strip(), display=display)
+    tex = re.sub(r"(?<=[\w)}])\s*\\operatorname\b", r"\\,\\operatorname", node.astext().strip())
+    math = convert(re.sub(r"\\operatorname\b", r"\\text", tex), display=display)
+    for wrong, right in MATHML.items():
+        math = re.sub(wrong, right, math)
     writer.body.append(f'<div class="math">{math}</div>' if display == "block" else math)
     raise nodes.SkipNode
 
