@@ -41,6 +41,7 @@ default_role = "py:obj"
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "portable_bce"
+pygments_dark_style = "github-dark"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_copy_source = False
@@ -56,6 +57,7 @@ myst_heading_anchors = 4
 
 # The docstrings say what an argument is, shape and dtype too; an annotation says less.
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_param = False

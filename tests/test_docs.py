@@ -6,8 +6,8 @@ import pytest
 
 from tests import pages
 
-# Shown, and not run: shell sessions and what a program printed; "" is a picture in letters.
-NO_CODE = {"", "bash", "console", "text", "toml", "yaml"}
+# Shown, and not run: shell sessions, and what a program printed.
+NO_CODE = {"bash", "console", "text", "toml", "yaml"}
 
 
 def page_parameters() -> list[object]:
