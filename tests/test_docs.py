@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests import pages
 
 # Shown, and not run: shell sessions, and what a program printed.
 NO_CODE = {"bash", "console", "text", "toml", "yaml"}
+# "py" is Python that no test can run, because it needs a device or a library of the reader's.
+NOT_RUN = re.compile(r"^```py\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 
 
 def page_parameters() -> list[object]:
@@ -24,11 +28,17 @@ def test_examples_of_a_page_run_one_after_the_other(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", pages.names())
+def test_examples_that_cannot_run_are_python_all_the_same(page: str) -> None:
+    for source in NOT_RUN.findall(pages.text(page)):
+        compile(source, page, "exec")
+
+
+@pytest.mark.parametrize("page", pages.names())
 def test_fences_are_python_or_no_code(page: str) -> None:
     """Under another name an example would be shown and not run."""
     fences = [line for line in pages.text(page).splitlines() if line.lstrip().startswith("```")]
     languages = {line.lstrip().strip("`") for line in fences[::2]}  # every second closes one
-    assert {one for one in languages if not one.startswith("{")} <= {"python", *NO_CODE}
+    assert {one for one in languages if not one.startswith("{")} <= {"python", "py", *NO_CODE}
 
 
 def test_pages_that_need_nothing_show_examples() -> None:
