@@ -59,9 +59,9 @@ def minimum(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """Test the built wheel on CuPy, which needs an NVIDIA GPU."""
-    session.install(f"{wheel(session)}[cupy]", *group("test"))
-    run_tests(session, "-m", "gpu", *session.posargs, require="cupy")
+    """Test the built wheel on CuPy, CUDA tensors and JAX's GPU arrays: needs an NVIDIA GPU."""
+    session.install(f"{wheel(session)}[cupy,torch,demo,verify]", "jax[cuda13]>=0.8", *group("test"))
+    run_tests(session, "-m", "gpu", *session.posargs, require="gpu")
 
 
 @nox.session

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portable_bce import _one_block, _plain
-from portable_bce._cuts import Cut, cuts, in_terms, logarithms, splits
+from portable_bce._cuts import Cut, cuts, in_terms, logarithms
 from portable_bce._inputs import Inputs
-from portable_bce._plain import Formula
+from portable_bce._plain import Formula, element_dtypes
 from portable_bce._reduce import Reduction, Total, counted, denominator, is_counted
 from portable_bce._sums import WORTHWHILE, Sum
 
@@ -52,13 +52,13 @@ def evaluate(
     whole = x.size <= size
     if whole and _one_block.takes(inputs, reduction):
         return _one_block.evaluate(formula, inputs, reduction, wanted, rounded)
-    inputs = inputs if whole else _spread(inputs)
+    if not whole:
+        inputs = inputs.mapped(lambda one: np.broadcast_to(one, x.shape))
     divisor = _denominator(inputs, reduction, size, total)
     loss = Sum(inputs, reduction, total) if "loss" in wanted and reduction.name != "none" else None
-    apart = loss is not None and loss.everything and splits(formula, inputs)
-    asked = in_terms(wanted) if apart else wanted
+    asked = in_terms(formula, inputs, wanted) if loss and loss.everything else wanted
     call = _Call(formula, inputs, asked, _rounded(divisor, work), loss)
-    dtypes = [inputs.dtype if rounded or name == "loss" else work for name in wanted]
+    dtypes = element_dtypes(inputs, reduction, wanted, rounded)
     results: list[Any]
     if whole:
         values = zip(_block(call, ()), dtypes, strict=True)
@@ -101,20 +101,6 @@ def _ready(call: _Call, cut: Cut, name: str, value: Any, zeroed: Callable[[Any],
         return value
     loss.add(cut, value)
     return None
-
-
-def _spread(inputs: Inputs) -> Inputs:
-    """Give every operand the shape of the logits, without copying one."""
-
-    def full(value: Any) -> Any:
-        return np.broadcast_to(value, inputs.x.shape) if isinstance(value, np.ndarray) else value
-
-    return inputs._replace(
-        targets=full(inputs.targets),
-        weight=full(inputs.weight),
-        pos_weight=full(inputs.pos_weight),
-        where=full(inputs.where),
-    )
 
 
 def _operands(inputs: Inputs, cut: Cut) -> tuple[tuple[Any, ...], Callable[[Any], Any]]:
@@ -168,9 +154,7 @@ def _rounded(divisor: Any, work: Any) -> Any:
 
 def _place(divisor: Any, cut: Cut) -> Any:
     """Return what a block's derivatives are divided by."""
-    if not isinstance(divisor, np.ndarray):
-        return divisor
-    if cut == ():
+    if not isinstance(divisor, np.ndarray) or cut == ():
         return divisor
     lengths = zip(divisor.shape, cut, strict=True)
     return divisor[tuple([slice(None) if n == 1 else one for n, one in lengths])]

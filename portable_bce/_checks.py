@@ -125,10 +125,15 @@ def broadcastable(found: Shape, expected: Shape, name: str, first: str) -> None:
     )
 
 
+def python_number(value: Any, name: str, alternative: str = "") -> None:
+    """Require a number that is known now, which True is not meant to be."""
+    if not is_number(value) or isinstance(value, bool):
+        raise TypeError(f"`{name}` must be a Python number{alternative}; got {type_name(value)}")
+
+
 def smoothing(value: Any) -> float:
     """Require a label smoothing, a Python number in [0, 1]."""
-    if not is_number(value) or isinstance(value, bool):
-        raise TypeError(f"`label_smoothing` must be a Python number; got {type_name(value)}")
+    python_number(value, "label_smoothing")
     if not 0 <= value <= 1:
         raise ValueError(
             f"`label_smoothing` must lie in [0, 1]; got {value}. Zero smooths nothing, one "
@@ -139,8 +144,7 @@ def smoothing(value: Any) -> float:
 
 def least(value: Any, name: str) -> None:
     """Require a lower bound, a finite Python number that is not negative."""
-    if not is_number(value) or isinstance(value, bool):
-        raise TypeError(f"`{name}` must be a Python number; got {type_name(value)}")
+    python_number(value, name)
     if not 0 <= value < math.inf:
         raise ValueError(
             f"`{name}` must be finite and not negative; got {value}. Zero sets no bound"
@@ -151,8 +155,7 @@ def clamp(value: Any, xp: Any, dtype: Any) -> float | None:
     """Require an ``eps`` that keeps probabilities from 0 and from 1 in ``dtype``."""
     if value is None:
         return None
-    if not is_number(value) or isinstance(value, bool):
-        raise TypeError(f"`eps` must be a Python number or None; got {type_name(value)}")
+    python_number(value, "eps", " or None")
     least = float(xp.finfo(dtype).eps) / 2
     if not least <= value < 0.5:
         raise ValueError(

@@ -13,14 +13,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from array_api_compat import is_dask_array
-
 from portable_bce import _checks, _tasks
 from portable_bce._inputs import Inputs
 from portable_bce._plain import Formula
 from portable_bce._reduce import Reduction, Total, denominator, is_counted
-
-OPERANDS = ("targets", "weight", "pos_weight", "where")
 
 
 def evaluate(
@@ -38,9 +34,8 @@ def evaluate(
     """
     inputs = _aligned(inputs, formula)
     plan = _planned(inputs, reduction, wanted, rounded, total)
-    operands = {name: getattr(inputs, name) for name in plan.names}
     task = _tasks.Evaluate(runner_of, formula, plan)
-    parts = _over(task, inputs.x, inputs.dtype, *operands.values())
+    parts = _over(task, inputs.x, inputs.dtype, *inputs.arrays().values())
     sums = _tree(parts, inputs.x, plan) if plan.summing or plan.counting else None
     mask = () if inputs.where is None else (inputs.where,)
 
@@ -80,14 +75,12 @@ def _planned(
     inputs: Inputs, reduction: Reduction, wanted: tuple[str, ...], rounded: bool, total: Total
 ) -> _tasks.Plan:
     """Return all that the tasks have to know, without an array."""
-    x, everything = inputs.x, ("x", *OPERANDS)
-    names = tuple(name for name in everything if is_dask_array(getattr(inputs, name)))
+    x, arrays = inputs.x, inputs.arrays()
     counting = is_counted(reduction, x.shape, inputs.weight, inputs.where)
-    arrays: dict[str, Any] = dict.fromkeys(names)
     return _tasks.Plan(
-        inputs=inputs._replace(xp=None, **arrays),
-        names=names,
-        loose=tuple(_loose(name, getattr(inputs, name), x) for name in names),
+        inputs=inputs.mapped(lambda _: None)._replace(xp=None),
+        names=tuple(arrays),
+        loose=tuple(_loose(name, array, x) for name, array in arrays.items()),
         reduction=reduction,
         wanted=wanted,
         rounded=rounded,
@@ -134,14 +127,13 @@ def _tree(parts: Any, x: Any, plan: _tasks.Plan) -> Any:
 
 def _aligned(inputs: Inputs, formula: Formula) -> Inputs:
     """Chunk every operand as the logits are, but for axes along which it is broadcast."""
-
-    def fitted(name: str) -> Any:
-        value = getattr(inputs, name)
-        if not is_dask_array(value):
-            return value
-        return _rechunked(value, inputs.x, *(_tasks.called(one, formula) for one in (name, "x")))
-
-    return inputs._replace(**{name: fitted(name) for name in OPERANDS})
+    first = _tasks.called("x", formula)
+    fitted = {
+        name: _rechunked(array, inputs.x, _tasks.called(name, formula), first)
+        for name, array in inputs.arrays().items()
+        if name != "x"
+    }
+    return inputs._replace(**fitted)
 
 
 def _rechunked(array: Any, x: Any, name: str, first: str) -> Any:

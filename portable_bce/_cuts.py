@@ -44,14 +44,14 @@ def known(
 _GUARDED = {"loss", "terms", "grad_targets"}
 
 
-def splits(formula: Formula, inputs: Inputs) -> bool:
-    """Tell whether logarithms, each with a weight of one, may be added up as products."""
+def in_terms(formula: Formula, inputs: Inputs, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Ask for the parts of a loss that is summed, if its logarithms all have a weight of one.
+
+    Then they may be added up as products: see ``logarithms``.
+    """
     weighted = inputs.weight is not None or inputs.pos_weight is not None or inputs.label_smoothing
-    return formula is with_logits and not weighted
-
-
-def in_terms(wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Ask for the parts of the loss in its place."""
+    if formula is not with_logits or weighted:
+        return wanted
     return tuple(["terms" if name == "loss" else name for name in wanted])
 
 

@@ -19,9 +19,16 @@ import numpy as np
 from portable_bce import _plain
 from portable_bce._formula import with_logits
 from portable_bce._inputs import Inputs
-from portable_bce._plain import Formula, element_dtypes, elements, operands, reduced
+from portable_bce._plain import (
+    Formula,
+    divisor_of,
+    element_dtypes,
+    elements,
+    operands,
+    reduced,
+)
 from portable_bce._probability import with_probabilities
-from portable_bce._reduce import Reduction, Total, denominator, is_counted
+from portable_bce._reduce import Reduction, Total
 
 # Configurations kept; a training needs two or three.
 KERNELS = 256
@@ -38,7 +45,7 @@ def evaluate(
     """Return what `_plain.evaluate` returns, a Python number taken as an array of it."""
     if not is_fusable(formula, inputs):
         return _plain.evaluate(formula, inputs, reduction, wanted, rounded, total)
-    divisor = _divisor(inputs, reduction, total)
+    divisor = divisor_of(inputs, reduction, total)
     dtypes = element_dtypes(inputs, reduction, wanted, rounded)
     smoothing = inputs.label_smoothing
     kernel = _kernel(inputs.xp, *_bound(formula), smoothing, inputs.work, wanted, dtypes)
@@ -60,8 +67,7 @@ def is_fusable(formula: Formula, inputs: Inputs) -> bool:
     """
     if _bound(formula)[0] not in (with_logits, with_probabilities):
         return False
-    given = (inputs.x, inputs.targets, inputs.weight, inputs.pos_weight)
-    dtypes = [inputs.work, *(value.dtype for value in given if hasattr(value, "dtype"))]
+    dtypes = [inputs.work, *(one.dtype for one in inputs.arrays().values())]
     return hasattr(inputs.xp, "fuse") and all(np.dtype(dtype).kind in "biuf" for dtype in dtypes)
 
 
@@ -119,13 +125,3 @@ def _argument(value: Any, work: Any) -> Any:
         return value
     with np.errstate(over="ignore"):  # to infinity, as in CuPy
         return np.dtype(work).type(value)
-
-
-def _divisor(inputs: Inputs, reduction: Reduction, total: Total) -> Any:
-    """Return the denominator of `_plain.evaluate`, converting only what it is counted from."""
-    xp, x, weight = inputs.xp, inputs.x, inputs.weight
-    if is_counted(reduction, x.shape, weight, inputs.where):
-        x = xp.astype(x, inputs.work, copy=False)
-        if weight is not None and not isinstance(weight, float):
-            weight = xp.astype(weight, inputs.work, copy=False)
-    return denominator(reduction, xp, x, weight, inputs.where, total)

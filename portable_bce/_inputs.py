@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from portable_bce import _checks, _dtypes
@@ -26,6 +27,18 @@ class Inputs(NamedTuple):
     dtype: Any
     work: Any
     device: Any
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the operands that are arrays, by name."""
+        found = {name: getattr(self, name) for name in _OPERANDS}
+        return {name: one for name, one in found.items() if not isinstance(one, float | None)}
+
+    def mapped(self, change: Callable[[Any], Any]) -> Inputs:
+        """Return the same with every array changed."""
+        return self._replace(**{name: change(one) for name, one in self.arrays().items()})
+
+
+_OPERANDS = ("x", "targets", "weight", "pos_weight", "where")
 
 
 class _Beside(NamedTuple):

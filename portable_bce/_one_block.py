@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from portable_bce._cuts import in_terms, known, logarithms, splits
+from portable_bce._cuts import in_terms, known, logarithms
 from portable_bce._inputs import Inputs
 from portable_bce._plain import Formula
 from portable_bce._reduce import Reduction
@@ -37,9 +37,7 @@ def evaluate(
         for one in (x, targets, weight, pos_weight)
     ]
     summed, wider = reduction.name != "none", wide(work)
-    asked = (
-        in_terms(wanted) if summed and x.size >= WORTHWHILE and splits(formula, inputs) else wanted
-    )
+    asked = in_terms(formula, inputs, wanted) if summed and x.size >= WORTHWHILE else wanted
     values = formula(xp, asked, *operands, smoothing, **finite(formula, asked, operands[0]))
 
     def settled(name: str, value: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from portable_bce._checks import library
 from portable_bce._inputs import Inputs
-from portable_bce._reduce import Reduction, Total, denominator
+from portable_bce._reduce import Reduction, Total, denominator, is_counted
 
 # _formula.with_logits or _probability.with_probabilities: (xp, wanted, x, y, w, p, u) -> values
 Formula: TypeAlias = Callable[..., tuple[Any, ...]]
@@ -25,14 +25,21 @@ def evaluate(
     total: Total,
 ) -> tuple[Any, ...]:
     """Return the reduced loss and the shared-out derivatives that are wanted."""
-    xp = inputs.xp
-    with quiet(xp):
-        ready = operands(inputs)
-        x, _, weight, _ = ready
-        divisor = denominator(reduction, xp, x, weight, inputs.where, total)
+    with quiet(inputs.xp):
+        divisor = divisor_of(inputs, reduction, total)
         dtypes = element_dtypes(inputs, reduction, wanted, rounded)
-        values = elements(formula, inputs, ready, wanted, dtypes, divisor)
+        values = elements(formula, inputs, operands(inputs), wanted, dtypes, divisor)
         return reduced(inputs, reduction, wanted, values, divisor, total)
+
+
+def divisor_of(inputs: Inputs, reduction: Reduction, total: Total) -> Any:
+    """Return the denominator of the reduction, converting only what it is counted from."""
+    xp, x, weight = inputs.xp, inputs.x, inputs.weight
+    if is_counted(reduction, x.shape, weight, inputs.where):
+        x = xp.astype(x, inputs.work, copy=False)
+        if weight is not None and not isinstance(weight, float):
+            weight = xp.astype(weight, inputs.work, copy=False)
+    return denominator(reduction, xp, x, weight, inputs.where, total)
 
 
 def element_dtypes(
@@ -55,20 +62,24 @@ def elements(
     """Return what is wanted element by element: masked losses, shared-out derivatives."""
     xp = inputs.xp
 
-    def shared(derivative: Any) -> Any:
-        if divisor is None:
-            return derivative
-        # torch.export's open float is no float to Python; torch.compile's has no hasattr.
-        if isinstance(divisor, float) or not hasattr(divisor, "dtype"):
-            return derivative / divisor
-        return derivative / xp.astype(divisor, inputs.work, copy=False)
+    def ready_to_round(name: str, value: Any) -> Any:
+        return masked(inputs, value if name == "loss" else divided(xp, value, divisor, inputs.work))
 
     values = formula(xp, wanted, *ready, inputs.label_smoothing)
-    # Masked after the division: where nothing is kept the denominator is zero.
     return tuple(
-        settled(xp, masked(inputs, value if name == "loss" else shared(value)), dtype)
+        settled(xp, ready_to_round(name, value), dtype)
         for name, value, dtype in zip(wanted, values, dtypes, strict=True)
     )
+
+
+def divided(xp: Any, value: Any, divisor: Any, dtype: Any) -> Any:
+    """Divide by the denominator in ``dtype``; mask only then, or 0 / 0 is left."""
+    if divisor is None:
+        return value
+    # torch.export's open float is no float to Python; torch.compile's has no hasattr.
+    if isinstance(divisor, float) or not hasattr(divisor, "dtype"):
+        return value / divisor
+    return value / xp.astype(divisor, dtype, copy=False)
 
 
 def reduced(

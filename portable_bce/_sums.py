@@ -1,4 +1,4 @@
-"""NumPy: sums over blocks, as exact as if nothing had been cut."""
+"""Sums over blocks, as exact as if nothing had been cut."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ WORTHWHILE = 2**10
 class Sum:
     """A sum over some axes: in pairs within a block, compensated across blocks.
 
-    What each addition rounds away is added up beside (Knuth, The Art of Computer
-    Programming 2, section 4.2.2, theorem B), so that the number of blocks does not matter.
+    What each addition rounds away is added up beside, so that the number of blocks does
+    not matter.
     """
 
     def __init__(self, inputs: Inputs, reduction: Reduction, total: Total) -> None:
@@ -32,39 +32,26 @@ class Sum:
             lengths = [1 if axis in self._axes else n for axis, n in enumerate(shape)]
             self._high, self._low = np.zeros((2, *lengths), self._dtype)
 
-    def part(self, terms: Any) -> Any:
-        """Return the sum of a block."""
+    def add(self, cut: Cut, terms: Any) -> None:
+        """Add a block."""
         if self.everything:
-            return total(terms, self._dtype)
-        return self._total(self._xp, terms, self._axes)
-
-    def include(self, cut: Cut, part: Any) -> None:
-        """Add the sum of a block."""
-        if self.everything:
-            self._high, lost = _two_sum(self._high, part)
+            self._high, lost = two_sum(self._high, total(terms, self._dtype))
             self._low += lost
         else:
             place = kept(cut, self._axes)
-            self._high[place], lost = _two_sum(self._high[place], part)
+            part = self._total(self._xp, terms, self._axes)
+            self._high[place], lost = two_sum(self._high[place], part)
             self._low[place] += lost
 
-    def add(self, cut: Cut, terms: Any) -> None:
-        """Add a block."""
-        self.include(cut, self.part(terms))
-
     def result(self) -> Any:
-        """Return the sum; an infinite one is not compensated, by infinity minus infinity."""
-        if self.everything:
-            return self._high + self._low if np.isfinite(self._high) else self._high
-        return np.where(np.isfinite(self._high), self._high + self._low, self._high)
+        """Return the sum."""
+        return compensated(np, self._high, self._low)[()]
 
     def divided(self, divisor: Any, dtype: Any) -> Any:
         """Return the sum by the denominator, rounded, without the axes that were summed over."""
         summed = self.result() if divisor is None else self.result() / divisor
-        return summed.astype(dtype) if self.everything else self._squeezed(summed.astype(dtype))
-
-    def _squeezed(self, summed: Any) -> Any:
-        return np.squeeze(summed, axis=self._axes)
+        summed = summed.astype(dtype)
+        return summed if self.everything else np.squeeze(summed, axis=self._axes)
 
 
 def wide(work: Any) -> Any:
@@ -77,11 +64,19 @@ def total(terms: Any, dtype: Any) -> Any:
     return np.add.reduce(terms, axis=None, dtype=dtype)
 
 
-def _two_sum(one: Any, other: Any) -> tuple[Any, Any]:
-    """Return a sum and what rounding took from it."""
+def two_sum(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return a sum and what rounding took from it, in arrays or numbers of any library.
+
+    Knuth, The Art of Computer Programming 2, section 4.2.2, theorem B.
+    """
     both = one + other
     added = both - one
     return both, (one - (both - added)) + (other - added)
+
+
+def compensated(xp: Any, high: Any, low: Any) -> Any:
+    """Give a sum back what rounding took; not an infinite one, by infinity minus infinity."""
+    return xp.where(xp.isfinite(high), high + low, high)
 
 
 def kept(cut: Cut, axes: tuple[int, ...]) -> Cut:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-import numpy as np
 from array_api_compat import array_namespace
 
 from portable_bce._formula import with_logits
 from portable_bce._inputs import Inputs
-from portable_bce._plain import Formula, masked, quiet, settled
+from portable_bce._plain import Formula, divided, masked, quiet, settled
 from portable_bce._reduce import Reduction, counted, denominator, is_counted
+from portable_bce._sums import compensated, two_sum, wide
 
 # A sum, and what its additions rounded away.
 Sum: TypeAlias = tuple[Any, Any]
@@ -55,7 +55,7 @@ class Plan:
     @property
     def wide(self) -> Any:
         """The dtype in which sums travel."""
-        return np.result_type(self.inputs.work, np.float64)
+        return wide(self.inputs.work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,30 +180,20 @@ def _leaves(parts: Any) -> Iterator[Sums]:
 
 
 def _sum(terms: Iterable[Sum]) -> Sum:
-    """Add without an error: Knuth, The Art of Computer Programming 2, 4.2.2, theorem B."""
     (high, low), *rest = terms
     with quiet(array_namespace(high)):
         for term, lost in rest:
-            both = high + term
-            back = both - high
-            low = low + lost + ((high - (both - back)) + (term - back))
-            high = both
+            high, rounded_away = two_sum(high, term)
+            low = low + lost + rounded_away
     return high, low
-
-
-def _total(term: Sum) -> Any:
-    """Return one number; an infinite sum is not compensated, by infinity minus infinity."""
-    high, low = term
-    xp = array_namespace(high)
-    return xp.where(xp.isfinite(high), high + low, high)
 
 
 def finished(plan: Plan, sums: Sums) -> Any:
     """Return the loss at the root of the tree."""
     xp = array_namespace(sums[0][0])
     with quiet(xp):
-        divisor = _total(sums[1]) if plan.counting else plan.divisor
-        loss = _total(sums[0])
+        divisor = compensated(xp, *sums[1]) if plan.counting else plan.divisor
+        loss = compensated(xp, *sums[0])
         return settled(xp, loss if divisor is None else loss / divisor, plan.inputs.dtype)
 
 
@@ -211,7 +201,6 @@ def shared(plan: Plan, index: int, part: tuple[Any, ...], sums: Sums, where: Any
     """Return a chunk's derivative divided by what was counted at the root of the tree."""
     xp = array_namespace(part[index])
     with quiet(xp):
-        divisor = xp.astype(_total(sums[-1]), plan.inputs.work, copy=False)
-        # After the division: where nothing is kept the denominator is zero.
+        value = divided(xp, part[index], compensated(xp, *sums[-1]), plan.inputs.work)
         chunk = plan.inputs._replace(xp=xp, where=where)
-        return settled(xp, masked(chunk, part[index] / divisor), plan.settled)
+        return settled(xp, masked(chunk, value), plan.settled)

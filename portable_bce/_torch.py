@@ -9,22 +9,22 @@ differentiate twice) it does with the plain operations.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.autograd.forward_ad import unpack_dual
 
 from portable_bce import _plain
-from portable_bce._cuts import cuts, in_terms, known, logarithms, splits
+from portable_bce._cuts import Cut, cuts, in_terms, known, logarithms
 from portable_bce._inputs import Inputs
-from portable_bce._plain import Formula, masked, operands
-from portable_bce._reduce import Reduction, Total, denominator
+from portable_bce._plain import Formula, divided, divisor_of, element_dtypes, masked, operands
+from portable_bce._reduce import Reduction, Total
 
 # Of one operand in the working dtype, for each thread.
 BLOCK_BYTES = 2**19
 # Odds from which a product of halves costs less than the logarithms that it spares.
 _WORTHWHILE = 2**16
-_OPERANDS = ("x", "targets", "weight", "pos_weight", "where")
 
 
 def evaluate(
@@ -36,20 +36,15 @@ def evaluate(
     total: Total,
 ) -> tuple[Any, ...]:
     """Return what `_plain.evaluate` returns, to what a block's length changes in exp."""
-    tensors = _tensors(inputs)
+    tensors = inputs.arrays()
     tracked = [name for name, one in tensors.items() if one.requires_grad]
     evaluated = _plain.evaluate
     if torch.compiler.is_compiling() or _unwatched(tensors):
         if not torch.is_grad_enabled() or not tracked:
-            evaluated = _pass
+            evaluated = _unrecorded(inputs, reduction)
         elif wanted == ("loss",) and tracked == ["x"]:
             return (_Loss.apply(inputs.x, formula, inputs, reduction, total),)
     return evaluated(formula, inputs, reduction, wanted, rounded, total)
-
-
-def _tensors(inputs: Inputs) -> dict[str, torch.Tensor]:
-    found = {name: getattr(inputs, name) for name in _OPERANDS}
-    return {name: one for name, one in found.items() if isinstance(one, torch.Tensor)}
 
 
 def _unwatched(tensors: dict[str, torch.Tensor]) -> bool:
@@ -75,11 +70,11 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
         ctx: Any, x: Any, formula: Formula, inputs: Inputs, reduction: Reduction, total: Total
     ) -> Any:
         inputs = inputs._replace(x=x)
-        loss, slope = _pass(formula, inputs, reduction, ("loss", "grad"), False, total)
-        tensors = _tensors(inputs)
+        evaluated = _unrecorded(inputs, reduction)
+        loss, slope = evaluated(formula, inputs, reduction, ("loss", "grad"), False, total)
+        tensors = inputs.arrays()
         ctx.save_for_backward(slope, *tensors.values())
-        bare: dict[str, Any] = dict.fromkeys(tensors)
-        ctx.names, ctx.bare = tuple(tensors), inputs._replace(**bare)
+        ctx.names, ctx.bare = tuple(tensors), inputs.mapped(lambda _: None)
         ctx.rest = formula, reduction, total
         return loss
 
@@ -114,19 +109,11 @@ def _is_last(cotangent: torch.Tensor) -> bool:
     )
 
 
-def _pass(
-    formula: Formula,
-    inputs: Inputs,
-    reduction: Reduction,
-    wanted: tuple[str, ...],
-    rounded: bool,
-    total: Total,
-) -> tuple[Any, ...]:
-    """Evaluate without a graph: in blocks if that is for us to do, and pays."""
+def _unrecorded(inputs: Inputs, reduction: Reduction) -> Callable[..., tuple[Any, ...]]:
+    """Return what evaluates without a graph: in blocks if that is for us to do, and pays."""
     one = reduction.name == "none" or len(reduction.axes) == inputs.x.ndim
     eager = inputs.x.device.type == "cpu" and not torch.compiler.is_compiling()
-    evaluated = _in_blocks if one and eager else _plain.evaluate
-    return evaluated(formula, inputs, reduction, wanted, rounded, total)
+    return _in_blocks if one and eager else _plain.evaluate
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -142,18 +129,15 @@ def _in_blocks(
     x, work = inputs.x, inputs.work
     size = BLOCK_BYTES * torch.get_num_threads() // work.itemsize
     whole = x.numel() <= size
-    inputs = inputs if whole else _spread(inputs)
-    weight = operands(inputs)[2] if reduction.name == "weighted_mean" else None
-    divisor = denominator(reduction, inputs.xp, x, weight, inputs.where, total)
+    if not whole:
+        inputs = inputs.mapped(lambda one: one.expand(x.shape))
+    divisor = divisor_of(inputs, reduction, total)
     summed = "loss" in wanted and reduction.name != "none"
-    asked = (
-        in_terms(wanted)
-        if summed and x.numel() >= _WORTHWHILE and splits(formula, inputs)
-        else wanted
-    )
+    apart = summed and x.numel() >= _WORTHWHILE
+    asked = in_terms(formula, inputs, wanted) if apart else wanted
     if isinstance(divisor, torch.Tensor):
         divisor = divisor.reshape(())
-    dtypes = [inputs.dtype if rounded or name == "loss" else work for name in wanted]
+    dtypes = element_dtypes(inputs, reduction, wanted, rounded)
     sums: list[torch.Tensor] = []
 
     def block(part: Inputs) -> list[Any]:
@@ -164,7 +148,7 @@ def _in_blocks(
                 sums.extend(_sums(part, value))
                 found.append(None)
             else:
-                shared = value if name == "loss" else _shared(value, divisor)
+                shared = value if name == "loss" else divided(part.xp, value, divisor, work)
                 found.append(masked(part, shared).to(dtype))
         return found
 
@@ -181,7 +165,7 @@ def _in_blocks(
                     result[cut] = value
     if summed:
         whole_sum = sums[0] if len(sums) == 1 else torch.stack(sums).sum()
-        loss = _shared(whole_sum, divisor)
+        loss = divided(inputs.xp, whole_sum, divisor, whole_sum.dtype)
         results[wanted.index("loss")] = loss.to(inputs.dtype)
     return tuple(results)
 
@@ -203,18 +187,5 @@ def _sums(part: Inputs, value: Any) -> list[torch.Tensor]:
     return [one.sum(dtype=torch.float64) for one in terms]
 
 
-def _shared(value: Any, divisor: Any) -> Any:
-    """Divide by the denominator of the reduction, in the value's dtype."""
-    if divisor is None:
-        return value
-    return value / (divisor if isinstance(divisor, float) else divisor.to(value.dtype))
-
-
-def _spread(inputs: Inputs) -> Inputs:
-    """Give every operand the shape of the logits, without copying one."""
-    shape = inputs.x.shape
-    return inputs._replace(**{name: one.expand(shape) for name, one in _tensors(inputs).items()})
-
-
-def _part(inputs: Inputs, cut: Any) -> Inputs:
-    return inputs._replace(**{name: one[cut] for name, one in _tensors(inputs).items()})
+def _part(inputs: Inputs, cut: Cut) -> Inputs:
+    return inputs.mapped(lambda one: one[cut])

@@ -29,6 +29,8 @@ Needs PyTorch: ``pip install "portable-bce[torch]"``.
 """
 
 # No postponed annotations: TorchScript does not resolve them.
+from typing import Any
+
 from portable_bce import _checks
 from portable_bce._reduce import Name, check_name
 
@@ -63,6 +65,8 @@ _OURS = {"label_smoothing": 0.0, "axis": None, "compute_dtype": None, "eps": Non
 class _Ours:
     """What both modules add to PyTorch's."""
 
+    reduction: str
+
     # `where` is not keyword-only because TorchScript has no such arguments.
     def forward(self, input: Tensor, target: Tensor, where: Tensor | None = None) -> Tensor:
         """Return the loss; ``where`` masks elements, as in `portable_bce.bce_with_logits`."""
@@ -73,10 +77,27 @@ class _Ours:
     def _evaluate(self, input: Tensor, target: Tensor, where: Tensor | None) -> Tensor:
         raise NotImplementedError
 
+    def _configure(
+        self,
+        label_smoothing: float,
+        axis: int | tuple[int, ...] | None,
+        compute_dtype: torch.dtype | None,
+    ) -> None:
+        check_name(self.reduction)
+        self.label_smoothing = _checks.smoothing(label_smoothing)
+        self.axis = axis
+        self.compute_dtype = compute_dtype
+
     def extra_repr(self) -> str:
         """Return the settings that PyTorch's module does not have, where they are in use."""
         found = {name: getattr(self, name, default) for name, default in _OURS.items()}
         return ", ".join(f"{name}={one!r}" for name, one in found.items() if one != _OURS[name])
+
+
+# Not a method: TorchScript binds only those that it calls itself.
+def _settings(module: Any) -> dict[str, Any]:
+    names = ("weight", "reduction", "pos_weight", "label_smoothing", "axis", "compute_dtype")
+    return {name: getattr(module, name) for name in names}
 
 
 class BCEWithLogitsLoss(_Ours, torch.nn.BCEWithLogitsLoss):  # type: ignore[misc]
@@ -122,24 +143,11 @@ class BCEWithLogitsLoss(_Ours, torch.nn.BCEWithLogitsLoss):  # type: ignore[misc
         compute_dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction, pos_weight)
-        check_name(self.reduction)
-        self.label_smoothing = _checks.smoothing(label_smoothing)
-        self.axis = axis
-        self.compute_dtype = compute_dtype
+        self._configure(label_smoothing, axis, compute_dtype)
 
     @torch.jit.ignore  # type: ignore[untyped-decorator]
     def _evaluate(self, input: Tensor, target: Tensor, where: Tensor | None) -> Tensor:
-        return binary_cross_entropy_with_logits(
-            input,
-            target,
-            self.weight,
-            reduction=self.reduction,
-            pos_weight=self.pos_weight,
-            label_smoothing=self.label_smoothing,
-            where=where,
-            axis=self.axis,
-            compute_dtype=self.compute_dtype,
-        )
+        return binary_cross_entropy_with_logits(input, target, where=where, **_settings(self))
 
 
 class BCELoss(_Ours, torch.nn.BCELoss):  # type: ignore[misc]
@@ -186,24 +194,11 @@ class BCELoss(_Ours, torch.nn.BCELoss):  # type: ignore[misc]
         eps: float | None = None,
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
-        check_name(self.reduction)
         self.register_buffer("pos_weight", pos_weight)  # None is not in the state_dict
-        self.label_smoothing = _checks.smoothing(label_smoothing)
-        self.axis = axis
-        self.compute_dtype = compute_dtype
+        self._configure(label_smoothing, axis, compute_dtype)
         self.eps = eps
 
     @torch.jit.ignore  # type: ignore[untyped-decorator]
     def _evaluate(self, input: Tensor, target: Tensor, where: Tensor | None) -> Tensor:
-        return binary_cross_entropy(
-            input,
-            target,
-            self.weight,
-            reduction=self.reduction,
-            pos_weight=self.pos_weight,
-            label_smoothing=self.label_smoothing,
-            where=where,
-            axis=self.axis,
-            compute_dtype=self.compute_dtype,
-            eps=self.eps,
-        )
+        settings = _settings(self)
+        return binary_cross_entropy(input, target, where=where, eps=self.eps, **settings)

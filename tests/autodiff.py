@@ -14,7 +14,15 @@ from tests.backends import Backend
 # (function of one array to one number, array) -> its derivative by the array
 Grad: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
 
-LIBRARIES = ["torch", "torch plain", "jax", "jax-x32", "jax under jit"]
+LIBRARIES = [
+    "torch",
+    "torch plain",
+    "torch-cuda",
+    "jax",
+    "jax-x32",
+    "jax under jit",
+    "jax-gpu",
+]
 
 
 def _torch(loss: Callable[[Any], Any], x: Any) -> Any:
@@ -47,7 +55,12 @@ def _jax_jit(loss: Callable[[Any], Any], x: Any) -> Any:
 @contextmanager
 def opened(name: str) -> Iterator[tuple[Backend, Grad]]:
     """Open a library of the list, with how it differentiates."""
-    grads = {"torch": _torch, "torch plain": _torch_plain, "jax under jit": _jax_jit}
+    grads = {
+        "torch": _torch,
+        "torch-cuda": _torch,
+        "torch plain": _torch_plain,
+        "jax under jit": _jax_jit,
+    }
     with backends.open_backend[name.split(maxsplit=1)[0]]() as backend:
         yield backend, grads.get(name, _jax)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 
 NUMPY_NAMES = ("float16", "float32", "float64")
 
@@ -97,18 +98,21 @@ def strict_backend(device: str) -> Callable[[], Iterator[Backend]]:
     return make
 
 
-def torch_backend() -> Iterator[Backend]:
-    from array_api_compat import torch as xp
+def torch_backend(name: str, device: str) -> Callable[[], Iterator[Backend]]:
+    def make() -> Iterator[Backend]:
+        from array_api_compat import torch as xp
 
-    yield Backend("torch", xp, dtypes=(*NUMPY_NAMES, "bfloat16"), examples=50)
+        yield Backend(name, xp, xp.device(device), (*NUMPY_NAMES, "bfloat16"), examples=50)
+
+    return make
 
 
-def jax_backend(name: str, x64: bool) -> Callable[[], Iterator[Backend]]:
+def jax_backend(name: str, x64: bool, platform: str = "cpu") -> Callable[[], Iterator[Backend]]:
     def make() -> Iterator[Backend]:
         import jax
 
         wide = ("float64",) if x64 else ()
-        with jax.enable_x64(x64):
+        with jax.enable_x64(x64), jax.default_device(jax.devices(platform)[0]):
             yield Backend(
                 name,
                 jax.numpy,
@@ -144,13 +148,16 @@ BACKENDS: dict[str, tuple[tuple[str, ...], Callable[[], Iterator[Backend]]]] = {
     "strict-device2": (("array_api_strict",), strict_backend("device2")),
     "strict-no_float64": (("array_api_strict",), strict_backend("no_float64")),
     "strict-no_x64": (("array_api_strict",), strict_backend("no_x64")),
-    "torch": (("torch",), torch_backend),
+    "torch": (("torch",), torch_backend("torch", "cpu")),
     "jax": (("jax",), jax_backend("jax", x64=True)),
     "jax-x32": (("jax",), jax_backend("jax-x32", x64=False)),
     "jax-jit": (("jax", "array_api_extra"), jax_backend("jax-jit", x64=True)),
     "dask": (("dask", "array_api_extra"), dask_backend),
     "cupy": (("cupy",), cupy_backend),
+    "torch-cuda": (("torch",), torch_backend("torch-cuda", "cuda:0")),
+    "jax-gpu": (("jax",), jax_backend("jax-gpu", x64=True, platform="gpu")),
 }
+GPU = ("cupy", "torch-cuda", "jax-gpu")
 
 open_backend = {name: contextlib.contextmanager(make) for name, (_, make) in BACKENDS.items()}
 
@@ -160,7 +167,17 @@ def missing(name: str) -> str | None:
     for package in BACKENDS[name][0]:
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed"
-    return no_gpu() if name == "cupy" else None
+    return _NO_DEVICE[name]() if name in GPU else None
+
+
+def skip_if_missing(name: str) -> None:
+    """Skip a test whose backend cannot be tested here, or fail it where that is required."""
+    reason = missing(name)
+    if reason is None:
+        return
+    if name in required():
+        pytest.fail(f"{name} must be tested here, but {reason}", pytrace=False)
+    pytest.skip(f"{name}: {reason}")
 
 
 def no_gpu() -> str | None:
@@ -175,9 +192,41 @@ def no_gpu() -> str | None:
         return f"no CUDA device: {error}"
 
 
+def no_cuda_tensors() -> str | None:
+    """Return why PyTorch has no device here, or None."""
+    import torch
+
+    return None if torch.cuda.is_available() else "no CUDA device for PyTorch"
+
+
+def no_gpu_arrays() -> str | None:
+    """Return why JAX has no device here, or None."""
+    import jax
+
+    try:
+        jax.devices("gpu")
+    except RuntimeError as error:
+        return f"no GPU for JAX: {error}"
+    return None
+
+
+_NO_DEVICE = {"cupy": no_gpu, "torch-cuda": no_cuda_tensors, "jax-gpu": no_gpu_arrays}
+
+
+def parameters(names: Iterable[str]) -> list[Any]:
+    """Return parameters of tests, marked where a GPU is needed; the first word is a backend."""
+    return [
+        pytest.param(name, marks=pytest.mark.gpu if name.split()[0] in GPU else ())
+        for name in names
+    ]
+
+
 def required() -> tuple[str, ...]:
-    """Return the backends that must not be skipped: PORTABLE_BCE_REQUIRE, comma-separated."""
+    """Return the backends that must not be skipped: PORTABLE_BCE_REQUIRE, comma-separated.
+
+    "cpu" and "gpu" stand for all of their kind.
+    """
     names = os.environ.get("PORTABLE_BCE_REQUIRE", "")
-    if names == "cpu":
-        return tuple(name for name in BACKENDS if name != "cupy")
+    if names in ("cpu", "gpu"):
+        return tuple(name for name in BACKENDS if (name in GPU) == (names == "gpu"))
     return tuple(filter(None, names.split(",")))

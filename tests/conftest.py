@@ -26,6 +26,9 @@ LAZY = (
     "softplus",
 )
 
+# JAX would take three quarters of a GPU's memory, from CuPy and PyTorch in the same process.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
 try:
     from array_api_extra.testing import lazy_xp_function, patch_lazy_xp_functions
 except ImportError:  # the session without anything but the runtime dependencies
@@ -63,14 +66,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def backend_parameters() -> list[object]:
-    return [
-        pytest.param(name, marks=pytest.mark.gpu if name == "cupy" else ())
-        for name in backends.BACKENDS
-    ]
-
-
-@pytest.fixture(scope="module", params=backend_parameters())
+@pytest.fixture(scope="module", params=backends.parameters(backends.BACKENDS))
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """An array library; jitted functions on "jax-jit", no compute allowed on "dask".
 
@@ -79,25 +75,17 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     in its place.
     """
     name = request.param
-    reason = backends.missing(name)
-    if reason is not None:
-        if name in backends.required():
-            pytest.fail(f"{name} must be tested here, but {reason}", pytrace=False)
-        pytest.skip(f"{name}: {reason}")
+    backends.skip_if_missing(name)
     with backends.open_backend[name]() as opened:
         guarded = name in ("jax-jit", "dask")
         with patch_lazy_xp_functions(request, xp=opened.xp) if guarded else nullcontext():
             yield opened
 
 
-@pytest.fixture(scope="module", params=autodiff.LIBRARIES)
+@pytest.fixture(scope="module", params=backends.parameters(autodiff.LIBRARIES))
 def tracing(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, Grad]]:
     """A library that differentiates, and its derivative of a function of one array."""
     name = request.param.split()[0]
-    reason = backends.missing(name)
-    if reason is not None:
-        if name in backends.required():
-            pytest.fail(f"{name} must be tested here, but {reason}", pytrace=False)
-        pytest.skip(f"{name}: {reason}")
+    backends.skip_if_missing(name)
     with autodiff.opened(request.param) as opened:
         yield opened

@@ -15,10 +15,10 @@ import portable_bce
 from portable_bce import _contract as contract
 from portable_bce.testing import reference, ulp
 from portable_bce.testing.strategies import logits, targets
-from tests import grid, strategies
+from tests import grid
 from tests.backends import Backend
 from tests.laws import law
-from tests.strategies import Case, cases
+from tests.strategies import Case, cases, flushed
 
 lazy_xp_modules = [portable_bce]
 
@@ -170,13 +170,6 @@ def test_hessian_of_probabilities_is_within_its_bound(backend: Backend, case: Ca
     _, hess = portable_bce.bce_grad_and_hess(q, y, reduction="none", **options)
     bound = contract.PROBABILITY_HESS + contract.PER_FACTOR * case.factors()
     assert worst(backend, case, hess, reference.probability_hess) <= bound
-
-
-def flushed(backend: Backend, case: Case) -> Case:
-    """Take subnormal inputs for zero where the library does."""
-    if backend.flushes_subnormals:
-        case.x, case.y = (strategies.normal(value, case.dtype) for value in (case.x, case.y))
-    return case
 
 
 @pytest.mark.parametrize("as_arrays", [False, True], ids=["numbers", "arrays"])

@@ -40,7 +40,7 @@ def torch_derivatives(loss: Callable[[Any], Any], x: Any) -> tuple[np.ndarray, n
     x = x.clone().requires_grad_()
     (grad,) = torch.autograd.grad(loss(x), x, create_graph=True)
     (hess,) = torch.autograd.grad(grad.sum(), x)
-    return grad.detach().numpy(), hess.numpy()
+    return grad.detach().cpu().numpy(), hess.cpu().numpy()
 
 
 def jax_derivatives(loss: Callable[[Any], Any], x: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -51,19 +51,16 @@ def jax_derivatives(loss: Callable[[Any], Any], x: Any) -> tuple[np.ndarray, np.
     return np.asarray(grad(x)), np.asarray(hess(x))
 
 
-@pytest.fixture(scope="module", params=["torch", "jax", "jax-x32", "jax under jit"])
+DIFFERENTIABLE = ["torch", "torch-cuda", "jax", "jax-x32", "jax under jit", "jax-gpu"]
+
+
+@pytest.fixture(scope="module", params=backends.parameters(DIFFERENTIABLE))
 def differentiable(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, Derivatives]]:
     name = request.param.split()[0]
-    reason = backends.missing(name)
-    if reason is not None:
-        if name in backends.required():
-            pytest.fail(f"{name} must be tested here, but {reason}", pytrace=False)
-        pytest.skip(reason)
+    backends.skip_if_missing(name)
     with backends.open_backend[name]() as backend:
-        if name == "torch":
+        if name.startswith("torch"):
             yield backend, torch_derivatives
-        elif request.param == "jax":
-            yield backend, jax_derivatives
         elif "jit" in request.param:
             import jax
 

@@ -108,10 +108,8 @@ def test_derivatives_have_the_shape_of_the_logits(backend: Backend, shape: tuple
 
 @pytest.mark.parametrize("view", ["step", "reverse", "transpose", "broadcast"])
 def test_strides_do_not_matter(backend: Backend, view: str) -> None:
-    if backend.name not in ("numpy", "torch", "cupy") or (view, backend.name) == (
-        "reverse",
-        "torch",
-    ):
+    library = backend.name.partition("-")[0]
+    if library not in ("numpy", "torch", "cupy") or (view, library) == ("reverse", "torch"):
         pytest.skip(f"{backend.name} has no such view")
     base = backend.array(np.linspace(-5, 5, 24, dtype=np.float32).reshape(4, 6))
     views = {

@@ -25,6 +25,23 @@ from tests.backends import Backend
 # their own ULP (exp, log1p, a division and some products) are left.
 REFERENCE = {"float16": 2**-38, "bfloat16": 2**-41, "float32": 2**-25, "float64": 2**-8}
 SMALL = ("float16", "bfloat16")
+# backend -> library and device, by verify's labels
+PLACES = {
+    "numpy": ("numpy", "cpu"),
+    "torch": ("torch", "cpu"),
+    "jax": ("jax", "cpu:0"),
+    "dask": ("dask", "cpu"),
+    "cupy": ("cupy", "cuda:0"),
+    "torch-cuda": ("torch", "cuda:0"),
+    "jax-gpu": ("jax", "gpu:0"),
+}
+
+
+def spec_of(backend: Backend, dtype: str) -> Spec:
+    if backend.name not in PLACES:
+        pytest.skip("verify has no row for it")
+    library, device = PLACES[backend.name]
+    return Spec("portable_bce", library, dtype, device)
 
 
 def verdict_of(spec: Spec, chunks: Any) -> Verdict:
@@ -135,9 +152,7 @@ def test_one_short_float_in_256_keeps_the_contract_with_every_target(dtype: str)
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_class_keeps_the_contract(backend: Backend, dtype: str) -> None:
-    if backend.name not in ("numpy", "torch", "jax", "dask", "cupy"):
-        pytest.skip("verify has no row for it")
-    spec = Spec("portable_bce", backend.name, dtype)
+    spec = spec_of(backend, dtype)
     verdict = verdict_of(spec, plan.sampled(spec.form, TARGETS, 1, 0))
     assert verdict.kept, worst_of(verdict)
 
@@ -184,10 +199,8 @@ def test_a_nan_is_an_infinite_error_and_gives_the_arguments() -> None:
 
 
 def test_special_cases_are_right_everywhere(backend: Backend) -> None:
-    if backend.name not in ("numpy", "torch", "jax", "dask", "cupy"):
-        pytest.skip("verify has no row for it")
     for dtype in ("float16", "float32", "float64"):
-        found = specials.findings(subject_of(Spec("portable_bce", backend.name, dtype)))
+        found = specials.findings(subject_of(spec_of(backend, dtype)))
         assert all(one.right for one in found), [one for one in found if not one.right]
 
 

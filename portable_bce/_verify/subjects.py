@@ -75,8 +75,7 @@ def subject_of(spec: Spec) -> Subject:
     """Return what a spec names; once a process, because JAX compiles for each."""
     place = next(one for one in open_places(spec.backend) if spec.device in ("", one.label))
     opened = partial(open_backend, spec.backend)
-    # XLA on a CPU takes subnormal numbers for zero, and returns zero for them.
-    # XLA on a CPU does; CuPy compiles with -ftz=true, which is for float32.
+    # XLA on a CPU takes subnormal numbers for zero; CuPy compiles with -ftz=true, for float32.
     flushes = spec.backend == "cupy" or (spec.backend == "jax" and place.label.startswith("cpu"))
     if spec.implementation != "portable_bce":
         peer = PEERS[spec.implementation]()
