@@ -38,20 +38,22 @@ def section(page: str, title: str) -> str:
 
 
 def needs(page: str) -> list[str]:
-    """Return the packages that a page names in `<!-- needs: torch, jax -->`."""
+    """Return what a page names in `<!-- needs: torch, cupy -->`: packages, or backends of a GPU."""
     found = NEEDS.search(text(page))
     return [one.strip() for one in found[1].split(",")] if found else []
 
 
+def on_gpu(page: str) -> bool:
+    return not set(needs(page)).isdisjoint(backends.GPU)
+
+
 def require(page: str) -> None:
-    """Skip where a package that the page needs is missing, or fail if it must be there."""
-    for package in needs(page):
-        pytest.importorskip(package)
-    reason = backends.no_gpu() if "cupy" in needs(page) else None
-    if reason and "cupy" in backends.required():
-        pytest.fail(f"{page} must be run here, but {reason}", pytrace=False)
-    if reason:
-        pytest.skip(f"{page}: {reason}")
+    """Skip where something that the page needs is missing, or fail if it must be there."""
+    for name in needs(page):
+        if name in backends.GPU:
+            backends.skip_if_missing(name)
+        else:
+            pytest.importorskip(name)
 
 
 def run(page: str, source: str | None = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ NOT_RUN = re.compile(r"^```py\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 
 def page_parameters() -> list[object]:
     return [
-        pytest.param(page, marks=pytest.mark.gpu if "cupy" in pages.needs(page) else ())
+        pytest.param(page, marks=pytest.mark.gpu if pages.on_gpu(page) else ())
         for page in pages.names()
     ]
 
