@@ -56,12 +56,17 @@ def require(page: str) -> None:
             pytest.importorskip(name)
 
 
-def run(page: str, source: str | None = None) -> dict[str, Any]:
-    """Run the examples of a page, or of a part, one after the other; return what they define."""
+def parsed(page: str, source: str | None = None) -> Document:
     document = Document(source or text(page), str(ROOT / page))
     for region in PARSER(document):
         document.add(region)
     document.namespace["__name__"] = "reader"
+    return document
+
+
+def run(page: str, source: str | None = None) -> dict[str, Any]:
+    """Run the examples of a page, or of a part, one after the other; return what they define."""
+    document = parsed(page, source)
     for example in document:
         example.evaluate()
     return document.namespace
