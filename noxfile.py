@@ -111,3 +111,22 @@ def exhaustive(session: nox.Session) -> None:
     session.run("python", "docs/accuracy/measure.py", *session.posargs)
     session.run("python", "docs/accuracy/page.py")
     session.run("python", "docs/accuracy/picture.py")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into docs/_build/html; a warning is an error."""
+    # PyTorch, because its classes are the bases of ours: the pin that brings no CUDA.
+    torch = [one for one in group("backends") if one.startswith("torch")]
+    session.install(f"{wheel(session)}[verify]", *group("docs"), *torch)
+    options = ["-W", "-n", "--keep-going", "-b", "html"]
+    session.run("sphinx-build", *options, *session.posargs, "docs", "docs/_build/html")
+
+
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Draw the pictures of the documentation again, from runs and from the reports of runs."""
+    session.install(f"{wheel(session)}[demo]", *group("backends"))
+    scripts = ("docs/accuracy/picture", "docs/pictures/tail", "docs/pictures/architecture")
+    for script in (*scripts, "benchmarks/draw"):
+        session.run("python", f"{script}.py")

@@ -1,4 +1,4 @@
-"""Draw docs/speed.svg: our time in units of each peer's, against the number of elements.
+"""Draw docs/speed-*.svg: our time in units of each peer's, against the number of elements.
 
 python benchmarks/draw.py
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -14,45 +15,51 @@ mpl.use("svg")
 from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
-# Okabe and Ito's colours, which the colour-blind can tell apart; (group, ours, other) -> look
+DOCS = HERE.parent / "docs"
+# Nearly Okabe and Ito's colours, which the colour-blind can tell apart, on white and on black;
+# (group, ours, other) -> look
 LOOK = {
-    ("numpy", "portable_bce", "published formula"): ("NumPy / published formula", "#000000"),
-    ("numpy", "portable_bce", "scikit-learn"): ("NumPy / scikit-learn", "#0072B2"),
-    ("numpy", "portable_bce", "scipy.special"): ("NumPy / scipy.special", "#56B4E9"),
+    ("numpy", "portable_bce", "published formula"): ("NumPy / published formula", "#1F83C9"),
+    ("numpy", "portable_bce", "scikit-learn"): ("NumPy / scikit-learn", "#A6761D"),
+    ("numpy", "portable_bce", "scipy.special"): ("NumPy / scipy.special", "#808080"),
     ("torch", "portable_bce, by autograd", "PyTorch"): ("PyTorch / its own, eager", "#D55E00"),
     ("torch.compile", "portable_bce, by autograd", "PyTorch"): (
         "PyTorch / its own, compiled",
-        "#CC79A7",
+        "#C76A9D",
     ),
     ("jax", "portable_bce", "optax"): ("JAX / optax, jit", "#009E73"),
 }
 
 
+def draw(results: list[dict[str, Any]], dtype: str) -> None:
+    """Draw the ratios of one dtype, with their quartiles."""
+    figure, axis = plt.subplots()
+    for pair, (label, colour) in LOOK.items():
+        found = [
+            one
+            for one in results
+            if (one["group"], one["ours"], one["other"]) == pair
+            and (one["task"], one["dtype"]) == ("value_and_grad", dtype)
+        ]
+        sizes = [one["size"] for one in found]
+        ratio = {key: [one["ratio"][key] for one in found] for key in ("low", "median", "high")}
+        axis.plot(sizes, ratio["median"], color=colour, marker=".", label=label)
+        axis.fill_between(sizes, ratio["low"], ratio["high"], color=colour, alpha=0.15, lw=0)
+    axis.axhline(1, color="#808080", lw=1.2, ls=":")
+    axis.set(xscale="log", yscale="log", xlabel="elements", title=f"loss and gradient, {dtype}")
+    axis.set_yticks([0.1, 0.2, 0.5, 1, 2, 4], ["0.1", "0.2", "0.5", "1", "2", "4"])
+    axis.minorticks_off()
+    axis.set_ylabel("our time / the other's")
+    axis.legend()
+    figure.savefig(DOCS / f"speed-{dtype}.svg", metadata={"Date": None})
+
+
 def main() -> None:
-    """Draw both dtypes beside each other, with quartiles."""
+    """Draw each dtype."""
+    plt.style.use(DOCS / "pictures" / "look.mplstyle")
     run = json.loads((HERE / "data" / "one-thread.json").read_text())
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    for axis, dtype in zip(axes, run["request"]["dtypes"], strict=True):
-        for pair, (label, colour) in LOOK.items():
-            found = [
-                one
-                for one in run["results"]
-                if (one["group"], one["ours"], one["other"]) == pair
-                and (one["task"], one["dtype"]) == ("value_and_grad", dtype)
-            ]
-            sizes = [one["size"] for one in found]
-            ratio = {key: [one["ratio"][key] for one in found] for key in ("low", "median", "high")}
-            axis.plot(sizes, ratio["median"], color=colour, marker=".", label=label)
-            axis.fill_between(sizes, ratio["low"], ratio["high"], color=colour, alpha=0.15, lw=0)
-        axis.axhline(1, color="grey", lw=0.8, ls=":")
-        axis.set(xscale="log", yscale="log", xlabel="elements", title=dtype)
-        axis.set_yticks([0.1, 0.2, 0.5, 1, 2, 4], ["0.1", "0.2", "0.5", "1", "2", "4"])
-        axis.minorticks_off()
-        axis.grid(alpha=0.25)
-    axes[0].set_ylabel("our time / the other's")
-    axes[1].legend(frameon=False, fontsize=8)
-    mpl.rcParams["svg.hashsalt"] = "portable_bce"
-    figure.savefig(HERE.parent / "docs" / "speed.svg", metadata={"Date": None})
+    for dtype in run["request"]["dtypes"]:
+        draw(run["results"], dtype)
 
 
 if __name__ == "__main__":

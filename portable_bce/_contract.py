@@ -69,6 +69,12 @@ class Bounds:
     ----------
     loss, grad, hess : float
         Bound of the loss, of its gradient and of its Hessian by the logits.
+
+    Examples
+    --------
+    >>> from portable_bce.testing import Bounds
+    >>> Bounds(loss=4.0, grad=4.0, hess=5.0).widened(1.0)
+    Bounds(loss=5.0, grad=5.0, hess=6.0)
     """
 
     loss: float
@@ -112,6 +118,19 @@ def bounds_for(
         How many of pos_weight and label_smoothing are in use.
     library : str
         Whose exp and log1p; only "jax" differs, in float64.
+
+    Returns
+    -------
+    Bounds
+        In ULP of the dtype.
+
+    Examples
+    --------
+    >>> from portable_bce.testing import bounds_for
+    >>> bounds_for("float32")
+    Bounds(loss=4.4, grad=5.0, hess=5.0)
+    >>> bounds_for("float32", "float64")
+    Bounds(loss=0.501, grad=0.501, hess=0.501)
     """
     if dtype in ("float16", "bfloat16") or (dtype == "float32" and compute_dtype == "float64"):
         return ONCE

@@ -42,7 +42,8 @@ def binary_cross_entropy_with_logits(
     Returns
     -------
     loss : Tensor
-        Of the dtype of `input`; under autocast float32 for halves, as PyTorch's.
+        Of the dtype of `input`, and of its shape for "none", else without the axes reduced
+        over; under autocast float32 for halves, as PyTorch's.
 
     Raises
     ------
@@ -94,7 +95,8 @@ def binary_cross_entropy(
     Returns
     -------
     loss : Tensor
-        Of the dtype of `input`; under autocast float32 for halves.
+        Of the dtype of `input`, and of its shape for "none", else without the axes reduced
+        over; under autocast float32 for halves.
 
     Raises
     ------

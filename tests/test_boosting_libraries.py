@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from portable_bce.boosting import BinaryObjective
-from tests.test_docs import blocks
 
 ROUNDS = 60
 # The same splits; XGBoost computes sigmoid(x) - y in float32 and prints nine digits.
@@ -298,15 +297,3 @@ def test_xgboost_takes_several_outputs() -> None:
     ours = xgb.train({**XGBOOST, "base_score": 0.0, "num_target": 2}, data, 10, obj=objective)
     params = {**XGBOOST, "objective": "binary:logistic", "base_score": 0.5}
     assert_same_xgboost(ours, xgb.train(params, data, 10))
-
-
-@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
-def test_page_runs(library: str) -> None:
-    pytest.importorskip(library)
-    pytest.importorskip("sklearn")
-    other = {"lightgbm": "xgboost", "xgboost": "lightgbm"}[library]
-    known: dict[str, Any] = {}
-    found = [block for block in blocks("docs/boosting.md") if other not in block]
-    assert len(found) > 2
-    for block in found:
-        exec(compile(block, "docs/boosting.md", "exec"), known)  # one after the other

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import re
-import sys
-import types
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests import pages
+
+# Shown, and not run: shell sessions, and what a program printed.
+NO_CODE = {"bash", "console", "text", "toml", "yaml"}
+# "py" is Python that no test can run, because it needs a device or a library of the reader's.
+NOT_RUN = re.compile(r"^```py\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 
 
-def blocks(page: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+def page_parameters() -> list[object]:
+    return [
+        pytest.param(page, marks=pytest.mark.gpu if pages.on_gpu(page) else ())
+        for page in pages.names()
+    ]
 
 
-def test_readme_examples_run() -> None:
-    for block in blocks("README.md"):
-        exec(compile(block, "README.md", "exec"), {})  # the reader's own words
+@pytest.mark.parametrize("page", page_parameters())
+def test_examples_of_a_page_run_one_after_the_other(page: str) -> None:
+    pages.require(page)
+    pages.run(page)
 
 
-def test_examples_of_testing_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each uses what those before it define; what a reader imports is their loss."""
-    pytest.importorskip("torch")
-    known: dict[str, Any] = {"__name__": "reader"}
-    theirs = types.ModuleType("my_package")
-    monkeypatch.setitem(sys.modules, "my_package", theirs)
-    found = blocks("docs/testing.md")
-    assert len(found) > 3
-    for block in found:
-        vars(theirs).update({name: known.get(name) for name in ("my_loss", "my_gradient")})
-        exec(compile(block, "docs/testing.md", "exec"), known)
+@pytest.mark.parametrize("page", pages.names())
+def test_examples_that_cannot_run_are_python_all_the_same(page: str) -> None:
+    for source in NOT_RUN.findall(pages.text(page)):
+        compile(source, page, "exec")
+
+
+@pytest.mark.parametrize("page", pages.names())
+def test_fences_are_python_or_no_code(page: str) -> None:
+    """Under another name an example would be shown and not run."""
+    fences = [line for line in pages.text(page).splitlines() if line.lstrip().startswith("```")]
+    languages = {line.lstrip().strip("`") for line in fences[::2]}  # every second closes one
+    assert {one for one in languages if not one.startswith("{")} <= {"python", "py", *NO_CODE}
+
+
+def test_pages_that_need_nothing_show_examples() -> None:
+    """The session that has NumPy alone runs some."""
+    assert any("```python" in pages.text(page) for page in pages.names() if not pages.needs(page))

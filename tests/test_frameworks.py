@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -11,24 +10,18 @@ import pytest
 import portable_bce
 from portable_bce import _contract as contract
 from portable_bce.testing import reference, ulp
+from tests import pages
 from tests.autodiff import apart
-from tests.test_docs import ROOT
 
 # Two descents to one optimum, whose gradients are rounded differently at every step.
 TRAINED = 1e-9
+PAGE = "docs/frameworks.md"
 TAIL = np.asarray([17.0, 40.0, 50.0, 300.0, 700.0])
 
 
 def section(name: str) -> dict[str, Any]:
     """Run the blocks of a section of the page, one after the other."""
-    page = (ROOT / "docs/frameworks.md").read_text()
-    (text,) = re.findall(
-        rf"^## {re.escape(name)}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE
-    )
-    known: dict[str, Any] = {"__name__": "reader"}
-    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
-        exec(compile(block, "docs/frameworks.md", "exec"), known)
-    return known
+    return pages.run(PAGE, pages.section(PAGE, name))
 
 
 def adapted(name: str) -> dict[str, Any]:
@@ -52,8 +45,7 @@ def start() -> list[np.ndarray[Any, Any]]:
 
 def test_tape_of_the_page_trains_and_its_adapter_is_five_to_nine_lines() -> None:
     known = section("A tape over NumPy or CuPy")
-    page = (ROOT / "docs/frameworks.md").read_text()
-    adapter = page.partition("def bce_loss")[2].partition("```")[0]
+    adapter = pages.text(PAGE).partition("def bce_loss")[2].partition("```")[0]
     assert 5 <= len([line for line in adapter.splitlines() if line.strip()]) <= 9
     features, labels = known["features"].data, known["labels"]
     slopes = portable_bce.bce_with_logits_value_and_grad(
@@ -71,11 +63,10 @@ def test_tape_of_the_page_keeps_the_tail() -> None:
 
 
 def test_second_derivatives_of_the_page() -> None:
-    known = section("A tape over NumPy or CuPy")
-    page = (ROOT / "docs/frameworks.md").read_text()
-    block = page.partition("## Second derivatives")[2].partition("```python\n")[2]
-    exec(block.partition("```")[0], known)
-    assert known["product"].shape == (3,)
+    tape, second = (
+        pages.section(PAGE, one) for one in ("A tape over NumPy or CuPy", "Second derivatives")
+    )
+    assert pages.run(PAGE, tape + second)["product"].shape == (3,)
 
 
 def test_mixed_derivative_is_a_difference_of_gradients_without_cancellation() -> None:

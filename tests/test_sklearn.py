@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import portable_bce
+from tests import pages
 from tests.backends import Backend
-from tests.test_docs import blocks
 
 pytest.importorskip("sklearn")
 
@@ -63,12 +63,9 @@ def test_loss_of_the_decision_function_is_right_where_log_loss_is_not() -> None:
     assert loss == pytest.approx((800 + np.log(2)) / 2, rel=1e-15)
 
 
-def test_page_runs() -> None:
-    """Its scorer is neg_log_loss, and its optimum is LogisticRegression's."""
+def test_scorer_of_the_page_is_neg_log_loss_and_its_optimum_that_of_logistic_regression() -> None:
     pytest.importorskip("scipy")
-    known: dict[str, Any] = {}
-    for block in blocks("docs/scikit-learn.md"):
-        exec(compile(block, "docs/scikit-learn.md", "exec"), known)
+    known = pages.run("docs/scikit-learn.md")
     model, features, labels = (known[name] for name in ("model", "features", "labels"))
     expected = cross_val_score(model, features, labels, scoring="neg_log_loss")
     np.testing.assert_allclose(known["scores"], expected, rtol=AGREEMENT["float64"])

@@ -1,22 +1,21 @@
-"""docs/torch.md lists what differs from PyTorch, and each of it does; what it shows runs."""
+"""docs/torch.md lists what differs from PyTorch, and each of it does."""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from portable_bce import _contract as contract
 from portable_bce.testing import reference, ulp
+from tests import pages
 
 torch = pytest.importorskip("torch")
 ours = pytest.importorskip("portable_bce.torch")
 F = torch.nn.functional
-PAGE = Path(__file__).parents[1] / "docs" / "torch.md"
 
 LOGITS, PROBABILITIES = "binary_cross_entropy_with_logits", "binary_cross_entropy"
 
@@ -208,14 +207,5 @@ def test_every_listed_difference_is_there(difference: str) -> None:
 
 
 def test_the_page_lists_these_differences_and_no_others() -> None:
-    rows = re.findall(r"^\| \*\*(.*?)\*\* \|", PAGE.read_text(), flags=re.MULTILINE)
+    rows = re.findall(r"^\| \*\*(.*?)\*\* \|", pages.text("docs/torch.md"), flags=re.MULTILINE)
     assert rows == list(DIFFERENCES)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-def test_examples_of_the_page_run_one_after_the_other() -> None:
-    known: dict[str, Any] = {"__name__": "reader"}
-    found = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    assert len(found) >= 4
-    for block in found:
-        exec(compile(block, "docs/torch.md", "exec"), known)

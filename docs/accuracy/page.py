@@ -18,6 +18,7 @@ ROOT = HERE.parents[1]
 DATA = HERE / "data"
 VALUES = ("loss", "grad", "hess")
 SPECIAL = "special cases"
+SPACE = "\N{NO-BREAK SPACE}"  # a figure and its bound stay on one line
 
 
 def runs(pattern: str) -> list[dict[str, Any]]:
@@ -83,10 +84,11 @@ def worst(cells: Iterable[dict[str, Any]], value: str) -> dict[str, Any] | None:
 def shown(cells: list[dict[str, Any]], *, bounds: bool) -> list[str]:
     """Return the largest error of each value, and its bound."""
     found = (worst(cells, value) for value in VALUES)
-    return [
-        "" if one is None else ulps(one["ulps"]) + (f" ≤ {one['bound']:g}" if bounds else "")
-        for one in found
-    ]
+    return ["" if one is None else figure(one, bounds=bounds) for one in found]
+
+
+def figure(cell: dict[str, Any], *, bounds: bool) -> str:
+    return ulps(cell["ulps"]) + (f"{SPACE}≤{SPACE}{cell['bound']:g}" if bounds else "")
 
 
 def points(cells: list[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Draw docs/accuracy/errors.svg: errors against the logit, ours and others'.
+"""Draw docs/accuracy/*.svg: errors of loss and gradient against the logit, ours and others'.
 
 python docs/accuracy/picture.py
 """
@@ -19,15 +19,16 @@ from portable_bce._verify.peers import PEERS
 from portable_bce._verify.points import Points
 from portable_bce._verify.subjects import Spec, Subject, subject_of
 
+HERE = Path(__file__).parent
 BINS, EACH = 150, 400
 REACH = {"float32": 100.0, "float64": 740.0}
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+# Nearly Okabe and Ito's colours, which the colour-blind can tell apart, on white and on black.
 LOOK = {
-    "portable_bce": ("#000000", 2.2),
-    "torch": ("#D55E00", 1.2),
-    "optax": ("#009E73", 1.2),
-    "scikit-learn": ("#0072B2", 1.2),
-    "published": ("#CC79A7", 1.2),
+    "torch": ("#D55E00", "-", 2.2, "PyTorch"),
+    "published": ("#C76A9D", "--", 1.4, "published"),
+    "scikit-learn": ("#A6761D", "-", 1.2, "scikit-learn"),
+    "optax": ("#009E73", "-", 1.2, "optax"),
+    "portable_bce": ("#1F83C9", "-", 2.6, "portable_bce"),
 }
 
 
@@ -48,27 +49,29 @@ def curve(subject: Subject, form: Format, value: str, edges: Any) -> Any:
     return worst
 
 
+def draw(dtype: str, value: str) -> None:
+    """Draw the errors of one result in one dtype."""
+    form, reach = FORMATS[dtype], REACH[dtype]
+    edges = np.linspace(-reach, reach, BINS + 1)
+    middle = (edges[1:] + edges[:-1]) / 2
+    figure, axis = plt.subplots()
+    for name, (colour, line, width, label) in LOOK.items():
+        backend = "numpy" if name == "portable_bce" else PEERS[name]().backend
+        off = curve(subject_of(Spec(name, backend, dtype)), form, value, edges)
+        axis.plot(middle, np.maximum(off, 0.02), line, color=colour, lw=width, label=label)
+    axis.axhline(1 / form.eps, color="#808080", lw=0.8, ls=":")
+    title = "gradient" if value == "grad" else value
+    axis.set(yscale="log", title=f"{title}, {dtype}", xlabel="logit", ylabel="error in ULP")
+    axis.legend(loc="center left", bbox_to_anchor=(0.12, 0.58), handlelength=1.4)
+    figure.savefig(HERE / f"{title}-{dtype}.svg", metadata={"Date": None})
+
+
 def main() -> None:
-    """Draw two dtypes below each other, loss beside gradient."""
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6.4), sharex="row", layout="constrained")
-    for row, (dtype, reach) in zip(axes, REACH.items(), strict=True):
-        form = FORMATS[dtype]
-        edges = np.linspace(-reach, reach, BINS + 1)
-        middle = (edges[1:] + edges[:-1]) / 2
-        for axis, value in zip(row, ("loss", "grad"), strict=True):
-            for name, (colour, width) in LOOK.items():
-                backend = "numpy" if name == "portable_bce" else PEERS[name]().backend
-                off = curve(subject_of(Spec(name, backend, dtype)), form, value, edges)
-                axis.plot(middle, np.maximum(off, 0.02), color=colour, lw=width, label=name)
-            axis.axhline(1 / form.eps, color="grey", lw=0.8, ls=":")
-            axis.set(yscale="log", title=f"{'gradient' if value == 'grad' else value}, {dtype}")
-            axis.grid(alpha=0.25)
-        row[0].set_ylabel("error in ULP")
-    for axis in axes[1]:
-        axis.set_xlabel("logit")
-    axes[0, 0].legend(frameon=False, fontsize=8, loc="center left")
-    mpl.rcParams["svg.hashsalt"] = "portable_bce"
-    figure.savefig(Path(__file__).parent / "errors.svg", metadata={"Date": None})
+    """Draw loss and gradient in two dtypes."""
+    plt.style.use(HERE.parent / "pictures" / "look.mplstyle")
+    for dtype in REACH:
+        for value in ("loss", "grad"):
+            draw(dtype, value)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ def bce(
     Returns
     -------
     loss : array
-        Of the library, dtype and device of `probabilities`, rounded once.
+        Of the library, dtype and device of `probabilities`, rounded once: their shape for
+        "none", else without the axes reduced over.
 
     Raises
     ------

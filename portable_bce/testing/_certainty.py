@@ -24,6 +24,12 @@ def probability_loss(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.probability_loss(0.5, 1.0))
+    0.6931471805599453
     """
     with mp.workprec(BITS):
         q, (a, b) = mpf(float(q)), masses(y, p, u)
@@ -45,6 +51,12 @@ def probability_grad(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.probability_grad(1.0, 1.0))
+    -1.0
     """
     with mp.workprec(BITS):
         q, (a, b) = mpf(float(q)), masses(y, p, u)
@@ -68,6 +80,12 @@ def probability_hess(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.probability_hess(0.5, 1.0))
+    4.0
     """
     with mp.workprec(BITS):
         q, (a, b) = mpf(float(q)), masses(y, p, u)
@@ -89,6 +107,12 @@ def probability_grad_target(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) 
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.probability_grad_target(0.5, 1.0, 1, 3.0))
+    1.3862943611198906
     """
     with mp.workprec(BITS):
         q, p, u = mpf(float(q)), mpf(float(p)), mpf(float(u))

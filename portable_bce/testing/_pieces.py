@@ -22,6 +22,13 @@ def softplus(x: mpf) -> mpf:
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from mpmath import mpf
+    >>> from portable_bce.testing import reference
+    >>> float(reference.softplus(mpf(-40)))
+    4.248354255291589e-18
     """
     if mpmath.isinf(x):
         return x if x > 0 else mpf(0)
@@ -39,6 +46,13 @@ def sigmoid(x: mpf) -> mpf:
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from mpmath import mpf
+    >>> from portable_bce.testing import reference
+    >>> float(reference.sigmoid(mpf(-40)))
+    4.248354255291589e-18
     """
     if mpmath.isinf(x):
         return mpf(1) if x > 0 else mpf(0)
@@ -56,6 +70,13 @@ def times(mass: mpf, value: mpf) -> mpf:
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from mpmath import mpf
+    >>> from portable_bce.testing import reference
+    >>> float(reference.times(mpf(0), mpf("inf")))
+    0.0
     """
     return mpf(0) if mass == 0 else mass * value
 
@@ -71,6 +92,13 @@ def masses(y: Any, p: Any, u: Any) -> tuple[mpf, mpf]:
     Returns
     -------
     tuple of mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> a, b = reference.masses(1.0, 3.0, 0.5)
+    >>> float(a), float(b)
+    (2.25, 0.25)
     """
     y, p, u = mpf(float(y)), mpf(float(p)), mpf(float(u))
     return p * (y * (1 - u) + u / 2), (1 - y) * (1 - u) + u / 2
@@ -87,6 +115,13 @@ def log(x: mpf) -> mpf:
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from mpmath import mpf
+    >>> from portable_bce.testing import reference
+    >>> float(reference.log(mpf(0)))
+    -inf
     """
     return -mp.inf if x == 0 else mp.log(x)
 
@@ -102,6 +137,13 @@ def log_rest(x: mpf) -> mpf:
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from mpmath import mpf
+    >>> from portable_bce.testing import reference
+    >>> float(reference.log_rest(mpf(2) ** -200))
+    -6.223015277861142e-61
     """
     return -mp.inf if x == 1 else mp.log1p(-x)
 
@@ -117,5 +159,12 @@ def inverse(x: mpf) -> mpf:
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from mpmath import mpf
+    >>> from portable_bce.testing import reference
+    >>> float(reference.inverse(mpf(0)))
+    inf
     """
     return mp.inf if x == 0 else 1 / x

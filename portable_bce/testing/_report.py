@@ -22,7 +22,8 @@ class Broken:
     dtype : str
         The dtype of the logits.
     logits, targets : numpy.generic or numpy.ndarray
-        The example, as floats of that dtype (of bfloat16: as float32).
+        The example, as floats of that dtype (of bfloat16: as float32): of shape (), unless it
+        takes several pairs to show it.
     got : str
         What came back.
     required : str

@@ -73,6 +73,12 @@ def logit_loss(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.logit_loss(-100.0, 0.0))
+    3.720075976020836e-44
     """
     with mp.workprec(BITS):
         x, (a, b) = mpf(float(x)), masses(y, p, u)
@@ -94,6 +100,12 @@ def logit_grad(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.logit_grad(40.0, 1.0))
+    -4.248354255291589e-18
     """
     with mp.workprec(BITS):
         x, (a, b) = mpf(float(x)), masses(y, p, u)
@@ -117,6 +129,12 @@ def logit_hess(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.logit_hess(40.0, 1.0))
+    4.248354255291589e-18
     """
     with mp.workprec(BITS):
         x, (a, b) = mpf(float(x)), masses(y, p, u)
@@ -138,6 +156,12 @@ def logit_grad_target(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.logit_grad_target(3.0, 1.0))
+    -3.0
     """
     with mp.workprec(BITS):
         x, p, u = mpf(float(x)), mpf(float(p)), mpf(float(u))
@@ -161,6 +185,12 @@ def logit_grad_weight(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.logit_grad_weight(0.0, 1.0, 2.0))
+    0.6931471805599453
     """
     del w
     return logit_loss(x, y, 1, p, u)
@@ -181,6 +211,12 @@ def logit_grad_pos_weight(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) ->
     Returns
     -------
     mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.logit_grad_pos_weight(0.0, 1.0, 2.0, 3.0))
+    1.3862943611198906
     """
     del p
     with mp.workprec(BITS):

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+__all__ = ["arrays", "logits", "pairs", "probabilities", "rounded", "targets", "weights"]
+
 FORMATS = {  # largest, smallest normal, smallest subnormal, log of the smallest subnormal
     "float16": (65504.0, 2.0**-14, 2.0**-24, -16.6),
     "bfloat16": (3.3895313892515355e38, 2.0**-126, 2.0**-133, -92.2),
@@ -31,6 +33,21 @@ def logits(dtype: str, *, infinite: bool = True) -> st.SearchStrategy[float]:
     -------
     hypothesis.strategies.SearchStrategy
         Of float.
+
+    Raises
+    ------
+    KeyError
+        Another dtype.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from portable_bce.testing import strategies
+    >>> @settings(database=None)
+    ... @given(strategies.logits("float16", infinite=False))
+    ... def logits_are_within_the_dtype(logit):
+    ...     assert abs(logit) <= 65504
+    >>> logits_are_within_the_dtype()
     """
     largest, normal, subnormal, edge = FORMATS[dtype]
     sign = st.sampled_from([1.0, -1.0])
@@ -53,6 +70,16 @@ def targets() -> st.SearchStrategy[float]:
     -------
     hypothesis.strategies.SearchStrategy
         Of float.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from portable_bce.testing import strategies
+    >>> @settings(database=None)
+    ... @given(strategies.targets())
+    ... def targets_are_probabilities(target):
+    ...     assert 0 <= target <= 1
+    >>> targets_are_probabilities()
     """
     return st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1), st.sampled_from(SOFT_EDGES))
 
@@ -71,6 +98,11 @@ def pairs(dtype: str, *, infinite: bool = False) -> st.SearchStrategy[tuple[floa
     -------
     hypothesis.strategies.SearchStrategy
         Of (logit, target).
+
+    Raises
+    ------
+    KeyError
+        Another dtype.
 
     Examples
     --------
@@ -98,6 +130,16 @@ def probabilities() -> st.SearchStrategy[float]:
     -------
     hypothesis.strategies.SearchStrategy
         Of float.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from portable_bce.testing import strategies
+    >>> @settings(database=None)
+    ... @given(strategies.probabilities())
+    ... def they_are_probabilities(probability):
+    ...     assert 0 <= probability <= 1
+    >>> they_are_probabilities()
     """
     return st.one_of(
         st.floats(0, 1),
@@ -113,6 +155,16 @@ def weights() -> st.SearchStrategy[float]:
     -------
     hypothesis.strategies.SearchStrategy
         Of float.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from portable_bce.testing import strategies
+    >>> @settings(database=None)
+    ... @given(strategies.weights())
+    ... def weights_are_not_negative(weight):
+    ...     assert weight >= 0
+    >>> weights_are_not_negative()
     """
     return st.one_of(st.just(0.0), st.floats(2.0**-10, 2.0**10))
 
@@ -134,7 +186,23 @@ def arrays(
     Returns
     -------
     hypothesis.strategies.SearchStrategy
-        Of numpy.ndarray.
+        Of numpy.ndarray of that shape and dtype.
+
+    Raises
+    ------
+    TypeError
+        Another dtype, when an array is drawn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hypothesis import given, settings
+    >>> from portable_bce.testing import strategies
+    >>> @settings(database=None)
+    ... @given(strategies.arrays(strategies.targets(), (2, 3), "float32"))
+    ... def targets_are_probabilities(targets):
+    ...     assert targets.shape == (2, 3) and targets.dtype == np.float32
+    >>> targets_are_probabilities()
     """
     size = math.prod(shape)
 
@@ -149,15 +217,27 @@ def rounded(values: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
 
     Parameters
     ----------
-    values : numpy.ndarray
+    values : numpy.ndarray, any shape
         Values of a dtype at least as wide.
     dtype : str
         "float16", "bfloat16", "float32" or "float64".
 
     Returns
     -------
-    numpy.ndarray
+    numpy.ndarray of the shape of `values`
         Of that dtype; of float32 for bfloat16.
+
+    Raises
+    ------
+    TypeError
+        Another dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_bce.testing import strategies
+    >>> strategies.rounded(np.asarray([0.1, 1.0], dtype=np.float32), "bfloat16")
+    array([0.09960938, 1.        ], dtype=float32)
     """
     with np.errstate(over="ignore"):
         if dtype != "bfloat16":

@@ -12,6 +12,8 @@ import mpmath
 import numpy as np
 from mpmath import mp, mpf
 
+__all__ = ["distance", "error", "largest", "smallest_normal", "spacing"]
+
 # bits of the significand, exponent of the smallest normal, exponent of the largest
 _FORMATS = {
     "float16": (11, -14, 15),
@@ -36,6 +38,11 @@ def spacing(x: Any, dtype: str) -> mpf:
     mpf
         The gap between the floats next to it.
 
+    Raises
+    ------
+    KeyError
+        Another dtype.
+
     Examples
     --------
     >>> from portable_bce.testing import ulp
@@ -57,6 +64,22 @@ def largest(dtype: str) -> mpf:
     ----------
     dtype : str
         "float16", "bfloat16", "float32" or "float64".
+
+    Returns
+    -------
+    mpf
+        Positive.
+
+    Raises
+    ------
+    KeyError
+        Another dtype.
+
+    Examples
+    --------
+    >>> from portable_bce.testing import ulp
+    >>> float(ulp.largest("float16"))
+    65504.0
     """
     bits, _, most = _FORMATS[dtype]
     return (2 - mpf(2) ** (1 - bits)) * mpf(2) ** most
@@ -69,6 +92,22 @@ def smallest_normal(dtype: str) -> mpf:
     ----------
     dtype : str
         "float16", "bfloat16", "float32" or "float64".
+
+    Returns
+    -------
+    mpf
+        A power of two.
+
+    Raises
+    ------
+    KeyError
+        Another dtype.
+
+    Examples
+    --------
+    >>> from portable_bce.testing import ulp
+    >>> float(ulp.smallest_normal("float32")) == 2.0**-126
+    True
     """
     return mpf(2) ** _FORMATS[dtype][1]
 
@@ -100,6 +139,11 @@ def error(
         Infinite where only one of the two is NaN, or an infinite result has a finite exact
         value.
 
+    Raises
+    ------
+    KeyError
+        Another dtype.
+
     Examples
     --------
     >>> from portable_bce.testing import reference, ulp
@@ -129,8 +173,15 @@ def distance(one: Any, other: Any) -> Any:
 
     Returns
     -------
-    numpy.ndarray of int
+    numpy.ndarray of int, of their shape
         0 where both are NaN.
+
+    Raises
+    ------
+    AssertionError
+        Two dtypes, or two shapes.
+    KeyError
+        A dtype that is not of 16, 32 or 64 bits.
 
     Examples
     --------

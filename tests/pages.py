@@ -1,0 +1,72 @@
+"""The pages of the documentation, and how their examples are run."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sybil import Document
+from sybil.parsers.myst import PythonCodeBlockParser
+
+from tests import backends
+
+ROOT = Path(__file__).parents[1]
+# Output whose last digits depend on the machine may end in "...".
+PARSER = PythonCodeBlockParser(doctest_optionflags=doctest.ELLIPSIS)
+NEEDS = re.compile(r"^<!-- needs: (.*) -->$", flags=re.MULTILINE)
+
+
+def names() -> list[str]:
+    """Return every page, by its path in the repository."""
+    found = [path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md")]
+    return ["README.md", *sorted(path.as_posix() for path in found if "_build" not in path.parts)]
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
+def section(page: str, title: str) -> str:
+    """Return what stands below a heading of the second level."""
+    (found,) = re.findall(
+        rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text(page), re.DOTALL | re.MULTILINE
+    )
+    return str(found)
+
+
+def needs(page: str) -> list[str]:
+    """Return what a page names in `<!-- needs: torch, cupy -->`: packages, or backends of a GPU."""
+    found = NEEDS.search(text(page))
+    return [one.strip() for one in found[1].split(",")] if found else []
+
+
+def on_gpu(page: str) -> bool:
+    return not set(needs(page)).isdisjoint(backends.GPU)
+
+
+def require(page: str) -> None:
+    """Skip where something that the page needs is missing, or fail if it must be there."""
+    for name in needs(page):
+        if name in backends.GPU:
+            backends.skip_if_missing(name)
+        else:
+            pytest.importorskip(name)
+
+
+def parsed(page: str, source: str | None = None) -> Document:
+    document = Document(source or text(page), str(ROOT / page))
+    for region in PARSER(document):
+        document.add(region)
+    document.namespace["__name__"] = "reader"
+    return document
+
+
+def run(page: str, source: str | None = None) -> dict[str, Any]:
+    """Run the examples of a page, or of a part, one after the other; return what they define."""
+    document = parsed(page, source)
+    for example in document:
+        example.evaluate()
+    return document.namespace
