@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from tests.autodiff import apart
-from tests.test_docs import ROOT, blocks
+from tests.pages import ROOT
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")  # for the example
@@ -134,10 +134,3 @@ def test_example_prints_the_same_under_torchrun(capsys: pytest.CaptureFixture[st
     assert done.stdout.startswith("2 process(es)")
     assert len(printed(one)) == 4
     assert printed(done.stdout) == pytest.approx(printed(one), rel=0, abs=PRINTED)
-
-
-@pytest.mark.usefixtures("group")
-def test_blocks_of_the_page_run_one_after_the_other() -> None:
-    found = blocks("docs/data-parallel.md")
-    assert len(found) > 3
-    exec(compile("\n".join(found), "docs/data-parallel.md", "exec"), {"__name__": "reader"})

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from portable_bce import _contract as contract
+from tests import pages
 from tests.sharded import EXAMPLE
 from tests.sharded_cases import CALLS, CASES, LAYOUTS, MORE_CALLS
-from tests.test_docs import ROOT, blocks
 
 pytest.importorskip("jax")
 pytest.importorskip("sklearn")  # for the example
@@ -40,7 +40,7 @@ def on_devices(*command: str) -> str:
         text=True,
         check=False,
         timeout=300,
-        cwd=ROOT,
+        cwd=pages.ROOT,
         env={**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"},
     )
     assert done.returncode == 0, done.stderr
@@ -135,7 +135,6 @@ def test_example_runs_as_its_reader_runs_it() -> None:
     assert int(units) <= TRAINED
 
 
-def test_blocks_of_the_page_run_one_after_the_other() -> None:
-    found = blocks("docs/sharded-jax.md")
-    assert len(found) > 3
-    on_devices("-c", "\n".join(found))
+def test_page_runs_on_many_devices_too() -> None:
+    """On one it runs with all pages."""
+    on_devices("-c", "\n".join(str(one.parsed) for one in pages.parsed("docs/sharded-jax.md")))
