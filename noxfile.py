@@ -44,7 +44,9 @@ def run_tests(session: nox.Session, *arguments: str, require: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Test the built wheel on every CPU backend."""
-    session.install(f"{wheel(session)}[demo,verify]", *group("test"), *group("backends"))
+    session.install(
+        f"{wheel(session)}[demo,verify]", *group("test"), *group("backends"), *group("checkers")
+    )
     run_tests(session, "-n", "auto", *session.posargs, require="cpu")
 
 
