@@ -103,7 +103,7 @@ def package(session: nox.Session) -> None:
     session.run("check-wheel-contents", "--package", "portable_bce", *files[:1])
     session.run("cffconvert", "--validate")
     session.install(files[0])
-    session.run("python", "-m", "venv", bare)
+    session.run("python", "-m", "venv", "--without-pip", bare)
     session.run("python", "-m", "pip", "--python", bare, "install", "--quiet", *files[:1])
     environment = {
         "PORTABLE_BCE_BUILT": built,

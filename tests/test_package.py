@@ -6,6 +6,7 @@ import email
 import hashlib
 import os
 import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -30,10 +31,10 @@ EXTRAS = {"portable_bce.torch": ("PyTorch", "torch"), "portable_bce.testing": ("
 COMMANDS = {"demo": "demo", "verify": "verify", "bench": "verify"}
 
 
-def bare(away: Path, *arguments: str, warnings: str = "error") -> subprocess.CompletedProcess[str]:
+def bare(away: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the Python that has the wheel alone, outside the checkout and blind to our settings."""
     return subprocess.run(
-        [PYTHON, "-I", "-W", warnings, *arguments],
+        [PYTHON, "-I", "-W", "error", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -49,8 +50,10 @@ def members(wheel: Path) -> dict[str, str]:
 
 def tracked(*under: str) -> set[str]:
     listed = subprocess.run(
-        ["git", "ls-files", "-z", *under], capture_output=True, text=True, check=True, cwd=ROOT
+        ["git", "ls-files", "-z", *under], capture_output=True, text=True, check=False, cwd=ROOT
     )
+    if listed.returncode:
+        pytest.skip(f"what is tracked is not known: {listed.stderr.strip()}")
     return set(filter(None, listed.stdout.split("\0")))
 
 
@@ -87,8 +90,11 @@ def test_links_of_the_description_lead_somewhere_on_pypi() -> None:
 
 def test_a_bare_environment_has_numpy_and_array_api_compat_alone(tmp_path: Path) -> None:
     code = "import importlib.metadata as m; print(*sorted(d.name for d in m.distributions()))"
-    found = set(bare(tmp_path, "-c", code).stdout.split()) - {"pip", "setuptools"}
-    assert found == {"array-api-compat", "numpy", "portable-bce"}
+    assert set(bare(tmp_path, "-c", code).stdout.split()) == {
+        "array-api-compat",
+        "numpy",
+        "portable-bce",
+    }
 
 
 @pytest.mark.parametrize("module", PUBLIC)
@@ -129,8 +135,9 @@ def test_help_needs_no_extra(arguments: tuple[str, ...], tmp_path: Path) -> None
     assert done.stdout.startswith(" ".join(["usage: python -m portable_bce", *arguments]))
 
 
-def test_extras_resolve_together(tmp_path: Path) -> None:
+def test_extras_resolve_together() -> None:
     # Without torch: pip would have to fetch the CUDA libraries that PyPI's build for Linux needs.
-    pip = ("-m", "pip", "install", "--quiet", "--dry-run")
-    done = bare(tmp_path, *pip, f"{WHEEL}[cupy,dask,demo,jax,verify]", warnings="default")
+    pip = (sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", "--dry-run")
+    wheel = f"{WHEEL}[cupy,dask,demo,jax,verify]"
+    done = subprocess.run([*pip, wheel], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
