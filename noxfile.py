@@ -72,7 +72,7 @@ def gpu(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format, and GitHub's files against their schemas."""
-    session.install(*group("lint"))
+    session.install(*group("lint"), *group("schemas"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     workflows = sorted(map(str, ROOT.glob(".github/workflows/*.yml")))
