@@ -21,30 +21,35 @@ def group(name: str) -> list[str]:
 
 
 def wheel(session: nox.Session) -> str:
-    """Build the wheel, so that what is tested is what is published."""
-    session.install("build")
-    built = Path(session.create_tmp()) / "wheel"
+    """Build the sdist and the wheel from it, so that what is tested is what is published."""
+    session.install("build", *PROJECT["build-system"]["requires"])
+    built = distributions(session)
     shutil.rmtree(built, ignore_errors=True)
-    session.run("python", "-m", "build", "--wheel", "--outdir", str(built), silent=True)
-    return str(next(built.glob("*.whl")).resolve())
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(built), silent=True)
+    return str(next(built.glob("*.whl")))
+
+
+def distributions(session: nox.Session) -> Path:
+    return Path(session.create_tmp()).resolve() / "dist"
 
 
 def run_tests(session: nox.Session, *arguments: str, require: str) -> None:
-    """Run the tests away from the checkout, or they would import it and not the wheel."""
+    """Run the tests of the sdist away from all sources, or they would not import the wheel."""
     away = Path(session.create_tmp()).resolve() / "away"
     shutil.rmtree(away, ignore_errors=True)
-    for name in ("tests", "docs"):
-        shutil.copytree(ROOT / name, away / name)
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, away)
-    with session.chdir(away):
+    shutil.unpack_archive(next(distributions(session).glob("*.tar.gz")), away, filter="data")
+    (unpacked,) = away.iterdir()
+    shutil.rmtree(unpacked / "portable_bce")
+    with session.chdir(unpacked):
         session.run("pytest", *arguments, env={"PORTABLE_BCE_REQUIRE": require})
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Test the built wheel on every CPU backend."""
-    session.install(f"{wheel(session)}[demo,verify]", *group("test"), *group("backends"))
+    session.install(
+        f"{wheel(session)}[demo,verify]", *group("test"), *group("backends"), *group("checkers")
+    )
     run_tests(session, "-n", "auto", *session.posargs, require="cpu")
 
 
@@ -66,10 +71,14 @@ def gpu(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and format."""
-    session.install(*group("lint"))
+    """Check style and format, and GitHub's files against their schemas."""
+    session.install(*group("lint"), *group("schemas"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    workflows = sorted(map(str, ROOT.glob(".github/workflows/*.yml")))
+    schema = ("check-jsonschema", "--builtin-schema")
+    session.run(*schema, "vendor.github-workflows", *workflows)
+    session.run(*schema, "vendor.dependabot", ".github/dependabot.yml")
 
 
 @nox.session
@@ -77,6 +86,34 @@ def typing(session: nox.Session) -> None:
     """Check types, strictly."""
     session.install(*group("typing"), *group("test"), ".", "nox")
     session.run("mypy")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build what is published and prove it; before a release: `nox -s package -- v1.2.3`."""
+    session.install(*PROJECT["build-system"]["requires"], *group("package"), *group("test"))
+    made = Path(session.create_tmp()).resolve()
+    shutil.rmtree(made)
+    built, direct, bare = (str(made / name) for name in ("dist", "direct", "bare"))
+    session.run("python", "-m", "build", "--outdir", built, silent=True)
+    wheel_alone = ("--wheel", "--no-isolation")
+    session.run("python", "-m", "build", *wheel_alone, "--outdir", direct, silent=True)
+    files = sorted(map(str, Path(built).iterdir()))
+    session.run("twine", "check", "--strict", *files)
+    session.run("check-wheel-contents", "--package", "portable_bce", *files[:1])
+    session.run("cffconvert", "--validate")
+    session.install(files[0])
+    session.run("python", "-m", "venv", "--without-pip", bare)
+    session.run("python", "-m", "pip", "--python", bare, "install", "--quiet", *files[:1])
+    environment = {
+        "PORTABLE_BCE_BUILT": built,
+        "PORTABLE_BCE_DIRECT": direct,
+        "PORTABLE_BCE_BARE": bare,
+        "PORTABLE_BCE_TAG": "".join(session.posargs),
+    }
+    session.run(
+        "pytest", "tests/test_package.py", "tests/test_release.py", "-r", "fE", env=environment
+    )
 
 
 @nox.session

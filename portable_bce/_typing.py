@@ -1,16 +1,76 @@
-"""Names for what is passed and returned."""
+"""Types of what is passed and returned, for the type checkers of those who call us.
+
+The array API standard has no type for arrays yet (https://github.com/data-apis/array-api-typing),
+so here an array is what has a dtype and a shape. What was passed first decides: the results have
+its type, `torch.Tensor` for `torch.Tensor`, ``ndarray`` of the same dtype for ``ndarray``. That
+the others are of its library, and all dtypes and shapes, are checked when arrays come.
+
+A reduced loss has the type of the logits too, as in the standard, where a sum is an array without
+dimensions. On NumPy it is a scalar of that dtype (``np.float32``), which has an ``ndarray``'s
+attributes and methods but cannot be indexed, and a sum over an axis has fewer dimensions than a
+shape type says. NumPy's own stubs answer Any there; that would leave the most common result of
+all unchecked, and the exact answer takes an overload for each reduction of each function.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
-# An array of any library of the array API standard; the standard has no common type yet
-# (https://github.com/data-apis/array-api-typing).
-Array: TypeAlias = Any
+
+class Array(Protocol):
+    """An array of any library of the array API standard."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the elements."""
+
+    @property
+    def shape(self) -> Any:
+        """Lengths, which may be unknown."""
+
+    @property
+    def ndim(self) -> Any:
+        """Number of dimensions."""
+
+
 # An array, or one Python number for all elements.
-ArrayOrScalar: TypeAlias = Any
-# A dtype object of the library of the arrays.
+ArrayOrScalar: TypeAlias = Array | float
+# A dtype of the library of the arrays. The standard gives them nothing but `==`, which a string
+# has too, so no type would accept the one and not the other.
 DType: TypeAlias = Any
-# (cotangent, *, targets=True) -> (gradient by the first argument, by the targets or None)
-Pullback: TypeAlias = Callable[..., tuple[Array, Array]]
+
+
+class Dataset(Protocol):
+    """A dataset of XGBoost or LightGBM."""
+
+    def get_label(self) -> Any:
+        """Return the labels."""
+
+    def get_weight(self) -> Any:
+        """Return the sample weights, if there are any."""
+
+
+# The array that was passed first, and so those returned.
+ArrayT = TypeVar("ArrayT", bound=Array)
+_ArrayT_co = TypeVar("_ArrayT_co", bound=Array, covariant=True)
+
+
+class Pullback(Protocol[_ArrayT_co]):
+    """From the cotangent of a loss to the gradients by the first argument and by the targets.
+
+    The latter has the dtype of floating targets, and the shape of the targets, which is none
+    for a number; it is None if it is not asked for.
+    """
+
+    @overload
+    def __call__(
+        self, cotangent: ArrayOrScalar = 1.0, *, targets: Literal[True] = True
+    ) -> tuple[_ArrayT_co, _ArrayT_co]: ...
+    @overload
+    def __call__(
+        self, cotangent: ArrayOrScalar = 1.0, *, targets: Literal[False]
+    ) -> tuple[_ArrayT_co, None]: ...
+    @overload
+    def __call__(
+        self, cotangent: ArrayOrScalar = 1.0, *, targets: bool
+    ) -> tuple[_ArrayT_co, _ArrayT_co | None]: ...

@@ -14,24 +14,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from array_api_compat import is_cupy_array
 
 from portable_bce import _checks, _dtypes, functional
 from portable_bce._reduce import widest
-from portable_bce._typing import Array, ArrayOrScalar
+from portable_bce._typing import Array, ArrayOrScalar, ArrayT, Dataset
 
 __all__ = ["BinaryObjective"]
+
+# One for each sample or row, or one for all.
+Weight: TypeAlias = ArrayOrScalar | None
 
 
 class _Batch(NamedTuple):
     """What both libraries pass, in either order, on the device of the raw prediction."""
 
-    raw: Array
-    labels: ArrayOrScalar
-    weight: ArrayOrScalar | None
+    raw: Any
+    labels: Any
+    weight: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +94,13 @@ class BinaryObjective:
 
     # Both libraries read this signature: XGBoost looks for the name `sample_weight`, and
     # LightGBM counts three parameters before it passes weights.
+    @overload
     def __call__(
-        self, y_true: Any, y_pred: Any, sample_weight: ArrayOrScalar | None = None
-    ) -> tuple[Array, Array]:
+        self, y_true: ArrayOrScalar, y_pred: ArrayT, sample_weight: Weight = None
+    ) -> tuple[ArrayT, ArrayT]: ...
+    @overload
+    def __call__(self, y_true: ArrayT, y_pred: Dataset) -> tuple[ArrayT, ArrayT]: ...
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Weight = None) -> tuple[Any, Any]:
         """Return the derivatives of each sample's loss by its raw prediction.
 
         Parameters
@@ -123,7 +130,7 @@ class BinaryObjective:
         return grad, self._floored(hess, weight)
 
     def log_loss(
-        self, y_true: Any, y_pred: Any, sample_weight: ArrayOrScalar | None = None
+        self, y_true: ArrayOrScalar, y_pred: Array | Dataset, sample_weight: Weight = None
     ) -> float:
         """Return the mean loss, weighted as the objective is: a number, for XGBoost's estimators.
 
@@ -137,17 +144,17 @@ class BinaryObjective:
         )
         return float(loss)
 
-    def xgboost_metric(self, y_pred: Any, dataset: Any) -> tuple[str, float]:
+    def xgboost_metric(self, y_pred: Array, dataset: Dataset) -> tuple[str, float]:
         """Return the name and value of `log_loss`: ``custom_metric`` of `xgboost.train`."""
         return "log_loss", self.log_loss(y_pred, dataset)
 
     def lightgbm_metric(
-        self, y_true: Any, y_pred: Any, sample_weight: ArrayOrScalar | None = None
+        self, y_true: ArrayOrScalar, y_pred: Array | Dataset, sample_weight: Weight = None
     ) -> tuple[str, float, bool]:
         """Return name, value, False of `log_loss`: ``feval`` or ``eval_metric`` of LightGBM."""
         return "log_loss", self.log_loss(y_true, y_pred, sample_weight), False
 
-    def initial_score(self, y_true: Any, sample_weight: ArrayOrScalar | None = None) -> float:
+    def initial_score(self, y_true: Array | Dataset, sample_weight: Weight = None) -> float:
         """Return the raw prediction that has the least loss if it is the same for everyone.
 
         The log-odds of the weighted labels; custom objectives start from 0 or 0.5 without it.
@@ -191,7 +198,7 @@ class BinaryObjective:
     def _settings(self) -> dict[str, Any]:
         return {"pos_weight": self.pos_weight, "label_smoothing": self.label_smoothing}
 
-    def _floored(self, hess: Array, weight: ArrayOrScalar | None) -> Array:
+    def _floored(self, hess: Any, weight: Any) -> Any:
         if not self.min_hessian:
             return hess
         xp = _checks.namespace("y_pred", hess)
@@ -201,7 +208,7 @@ class BinaryObjective:
         return xp.maximum(hess, floor)
 
 
-def _read(y_true: Any, y_pred: Any, sample_weight: ArrayOrScalar | None) -> _Batch:
+def _read(y_true: Any, y_pred: Any, sample_weight: Weight) -> _Batch:
     """Tell the call orders apart, and bring labels and weights to the raw prediction."""
     if _is_dataset(y_true):
         raise TypeError(
@@ -220,7 +227,7 @@ def _read(y_true: Any, y_pred: Any, sample_weight: ArrayOrScalar | None) -> _Bat
     return _Batch(raw, labels, weight)
 
 
-def _labels_and_weight(source: Any, sample_weight: ArrayOrScalar | None) -> tuple[Any, Any]:
+def _labels_and_weight(source: Any, sample_weight: Weight) -> tuple[Any, Any]:
     if not _is_dataset(source):
         return source, sample_weight
     if sample_weight is not None:
@@ -239,7 +246,7 @@ def _is_dataset(value: Any) -> bool:
     return hasattr(value, "get_label") and hasattr(value, "get_weight")
 
 
-def _moved(xp: Any, value: Any, raw: Array) -> Any:
+def _moved(xp: Any, value: Any, raw: Any) -> Any:
     """Bring NumPy's and CuPy's labels and weights to the raw prediction; no others."""
     # A dataset may hold them in host memory beside predictions on a device, or (XGBoost 3.2
     # with data from CuPy) the other way round, and its user cannot change that.

@@ -7,7 +7,7 @@ from typing import Any
 
 from portable_bce import _checks, functional
 from portable_bce._reduce import Name, check_name
-from portable_bce._typing import Array, ArrayOrScalar, DType, Pullback
+from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType, Pullback
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,23 +64,23 @@ class BCEWithLogitsLoss(_Loss):
 
     def __call__(
         self,
-        logits: Array,
+        logits: ArrayT,
         targets: ArrayOrScalar,
         *,
         weight: ArrayOrScalar | None = None,
         where: Array | None = None,
-    ) -> Array:
+    ) -> ArrayT:
         """Return the loss, as `bce_with_logits`."""
         return functional.bce_with_logits(logits, targets, **self._keywords(weight, where))
 
     def value_and_grad(
         self,
-        logits: Array,
+        logits: ArrayT,
         targets: ArrayOrScalar,
         *,
         weight: ArrayOrScalar | None = None,
         where: Array | None = None,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[ArrayT, ArrayT]:
         """Return loss and gradient, as `bce_with_logits_value_and_grad`."""
         return functional.bce_with_logits_value_and_grad(
             logits, targets, **self._keywords(weight, where)
@@ -88,12 +88,12 @@ class BCEWithLogitsLoss(_Loss):
 
     def grad_and_hess(
         self,
-        logits: Array,
+        logits: ArrayT,
         targets: ArrayOrScalar,
         *,
         weight: ArrayOrScalar | None = None,
         where: Array | None = None,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[ArrayT, ArrayT]:
         """Return gradient and Hessian diagonal, as `bce_with_logits_grad_and_hess`."""
         return functional.bce_with_logits_grad_and_hess(
             logits, targets, **self._keywords(weight, where)
@@ -101,12 +101,12 @@ class BCEWithLogitsLoss(_Loss):
 
     def vjp(
         self,
-        logits: Array,
+        logits: ArrayT,
         targets: ArrayOrScalar,
         *,
         weight: ArrayOrScalar | None = None,
         where: Array | None = None,
-    ) -> tuple[Array, Pullback]:
+    ) -> tuple[ArrayT, Pullback[ArrayT]]:
         """Return loss and pullback, as `bce_with_logits_vjp`."""
         return functional.bce_with_logits_vjp(logits, targets, **self._keywords(weight, where))
 
@@ -144,23 +144,23 @@ class BCELoss(_Loss):
 
     def __call__(
         self,
-        probabilities: Array,
+        probabilities: ArrayT,
         targets: ArrayOrScalar,
         *,
         weight: ArrayOrScalar | None = None,
         where: Array | None = None,
-    ) -> Array:
+    ) -> ArrayT:
         """Return the loss, as `bce`."""
         return functional.bce(probabilities, targets, **self._keywords(weight, where))
 
     def value_and_grad(
         self,
-        probabilities: Array,
+        probabilities: ArrayT,
         targets: ArrayOrScalar,
         *,
         weight: ArrayOrScalar | None = None,
         where: Array | None = None,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[ArrayT, ArrayT]:
         """Return loss and gradient, as `bce_value_and_grad`."""
         return functional.bce_value_and_grad(
             probabilities, targets, **self._keywords(weight, where)
@@ -168,22 +168,22 @@ class BCELoss(_Loss):
 
     def grad_and_hess(
         self,
-        probabilities: Array,
+        probabilities: ArrayT,
         targets: ArrayOrScalar,
         *,
         weight: ArrayOrScalar | None = None,
         where: Array | None = None,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[ArrayT, ArrayT]:
         """Return gradient and Hessian diagonal, as `bce_grad_and_hess`."""
         return functional.bce_grad_and_hess(probabilities, targets, **self._keywords(weight, where))
 
     def vjp(
         self,
-        probabilities: Array,
+        probabilities: ArrayT,
         targets: ArrayOrScalar,
         *,
         weight: ArrayOrScalar | None = None,
         where: Array | None = None,
-    ) -> tuple[Array, Pullback]:
+    ) -> tuple[ArrayT, Pullback[ArrayT]]:
         """Return loss and pullback, as `bce_vjp`."""
         return functional.bce_vjp(probabilities, targets, **self._keywords(weight, where))

@@ -209,7 +209,7 @@ def test_objective_can_be_copied_and_pickled() -> None:
 # (what is called, the error, its whole message)
 ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "dataset first": (
-        lambda: BinaryObjective()(Dataset(LABELS), RAW),
+        lambda: BinaryObjective()(Dataset(LABELS), RAW),  # type: ignore[call-overload]
         TypeError,
         "the objective must be called as (raw_prediction, dataset) or (y_true, raw_prediction); "
         "got tests.test_boosting.Dataset first. Exchange the two",

@@ -283,7 +283,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "`cotangent` must have the shape of `loss`, (3,); got (4,). One is needed for each element",
     ),
     "cotangent of another kind": (
-        lambda: bce_with_logits_vjp(MATRIX, 1)[1]([1.0]),
+        lambda: bce_with_logits_vjp(MATRIX, 1)[1]([1.0]),  # type: ignore[call-overload]
         TypeError,
         "`cotangent` must be a Python scalar or an array of the library of `logits`, numpy; got "
         "list. Use `numpy.asarray(cotangent)`",

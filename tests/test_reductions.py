@@ -152,7 +152,7 @@ def test_all_masked_is_empty_with_a_gradient_of_zero(backend: Backend, reduction
 
 
 def test_scalar_result_on_numpy_is_a_numpy_scalar() -> None:
-    x = np.zeros(3, dtype=np.float32)
+    x: Any = np.zeros(3, dtype=np.float32)  # not what types say: portable_bce/_typing.py
     assert type(portable_bce.bce_with_logits(x, x)) is np.float32
     assert type(portable_bce.bce_with_logits(x.astype(np.float16), x)) is np.float16
     assert type(portable_bce.softplus(x[0])) is np.float32

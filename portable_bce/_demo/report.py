@@ -14,8 +14,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from portable_bce._backends import open_backend
-from portable_bce._demo.solvers import SOLVERS, Problem, Step
-from portable_bce._typing import Array
+from portable_bce._demo.solvers import SOLVERS, Array, Problem, Step
 
 # Of the objective, a sum over the samples.
 _TOLERANCE = 1e-6

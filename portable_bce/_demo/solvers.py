@@ -6,14 +6,16 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
-from portable_bce._typing import Array
 from portable_bce.functional import (
     bce_with_logits,
     bce_with_logits_grad_and_hess,
     bce_with_logits_value_and_grad,
 )
+
+# An array of any library, which is computed with: the standard has no type for that.
+Array: TypeAlias = Any
 
 # Of the gradient's norm g: the objective is then within g^2 / (2 mu) of its minimum, mu
 # being its least curvature, about 1 by the ridge.

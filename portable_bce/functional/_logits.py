@@ -7,11 +7,11 @@ from typing import Any
 from portable_bce import _formula, _runners
 from portable_bce._inputs import Inputs, gather
 from portable_bce._reduce import Name, Reduction, reduction_of
-from portable_bce._typing import Array, ArrayOrScalar, DType
+from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType
 
 
 def bce_with_logits(
-    logits: Array,
+    logits: ArrayT,
     targets: ArrayOrScalar,
     *,
     weight: ArrayOrScalar | None = None,
@@ -21,7 +21,7 @@ def bce_with_logits(
     reduction: Name = "mean",
     axis: int | tuple[int, ...] | None = None,
     compute_dtype: DType | None = None,
-) -> Array:
+) -> ArrayT:
     """Binary cross-entropy between logits and targets, in nats.
 
     For a logit x, target y, weight w and positive weight p,
@@ -103,12 +103,13 @@ def bce_with_logits(
         where=where,
         compute_dtype=compute_dtype,
     )
+    loss: ArrayT
     (loss,) = _runners.run(_formula.with_logits, inputs, reduced, ("loss",))
     return loss
 
 
 def bce_with_logits_value_and_grad(
-    logits: Array,
+    logits: ArrayT,
     targets: ArrayOrScalar,
     *,
     weight: ArrayOrScalar | None = None,
@@ -118,7 +119,7 @@ def bce_with_logits_value_and_grad(
     reduction: Name = "mean",
     axis: int | tuple[int, ...] | None = None,
     compute_dtype: DType | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[ArrayT, ArrayT]:
     """Binary cross-entropy and its gradient by the logits, from one pass.
 
     The gradient is w ((1 - y) sigmoid(x) - p y sigmoid(-x)), divided by the denominator of
@@ -172,7 +173,7 @@ def bce_with_logits_value_and_grad(
 
 
 def bce_with_logits_grad_and_hess(
-    logits: Array,
+    logits: ArrayT,
     targets: ArrayOrScalar,
     *,
     weight: ArrayOrScalar | None = None,
@@ -182,7 +183,7 @@ def bce_with_logits_grad_and_hess(
     reduction: Name = "mean",
     axis: int | tuple[int, ...] | None = None,
     compute_dtype: DType | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[ArrayT, ArrayT]:
     """Gradient and Hessian diagonal of binary cross-entropy by the logits, from one pass.
 
     For Newton's method and for boosting, which want the derivatives of each element's own

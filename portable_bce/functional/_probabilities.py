@@ -8,11 +8,11 @@ from typing import Any
 from portable_bce import _plain, _probability, _runners
 from portable_bce._inputs import Inputs, gather
 from portable_bce._reduce import Name, Reduction, reduction_of
-from portable_bce._typing import Array, ArrayOrScalar, DType
+from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType
 
 
 def bce(
-    probabilities: Array,
+    probabilities: ArrayT,
     targets: ArrayOrScalar,
     *,
     weight: ArrayOrScalar | None = None,
@@ -23,7 +23,7 @@ def bce(
     axis: int | tuple[int, ...] | None = None,
     compute_dtype: DType | None = None,
     eps: float | None = None,
-) -> Array:
+) -> ArrayT:
     """Binary cross-entropy between probabilities and targets, in nats.
 
     For a probability q, target y, weight w and positive weight p,
@@ -80,12 +80,13 @@ def bce(
         compute_dtype=compute_dtype,
         eps=eps,
     )
+    loss: ArrayT
     (loss,) = _runners.run(formula_of(inputs), inputs, reduced, ("loss",))
     return loss
 
 
 def bce_value_and_grad(
-    probabilities: Array,
+    probabilities: ArrayT,
     targets: ArrayOrScalar,
     *,
     weight: ArrayOrScalar | None = None,
@@ -96,7 +97,7 @@ def bce_value_and_grad(
     axis: int | tuple[int, ...] | None = None,
     compute_dtype: DType | None = None,
     eps: float | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[ArrayT, ArrayT]:
     """Binary cross-entropy and its gradient by the probabilities, from one pass.
 
     The gradient is w ((1 - y) / (1 - q) - p y / q), each quotient 0 where its numerator
@@ -146,7 +147,7 @@ def bce_value_and_grad(
 
 
 def bce_grad_and_hess(
-    probabilities: Array,
+    probabilities: ArrayT,
     targets: ArrayOrScalar,
     *,
     weight: ArrayOrScalar | None = None,
@@ -157,7 +158,7 @@ def bce_grad_and_hess(
     axis: int | tuple[int, ...] | None = None,
     compute_dtype: DType | None = None,
     eps: float | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[ArrayT, ArrayT]:
     """Gradient and Hessian diagonal of binary cross-entropy by the probabilities.
 
     Parameters

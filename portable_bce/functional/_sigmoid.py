@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from portable_bce import _formula, _runners
 from portable_bce._inputs import gather
 from portable_bce._reduce import Reduction
-from portable_bce._typing import Array, DType
+from portable_bce._typing import ArrayT, DType
 
 
-def sigmoid(x: Array, *, compute_dtype: DType | None = None) -> Array:
+def sigmoid(x: ArrayT, *, compute_dtype: DType | None = None) -> ArrayT:
     """Logistic function 1 / (1 + exp(-x)), the gradient of `softplus`.
 
     Parameters
@@ -38,7 +40,7 @@ def sigmoid(x: Array, *, compute_dtype: DType | None = None) -> Array:
     return _of_label("grad", x, 0.0, compute_dtype)
 
 
-def log_sigmoid(x: Array, *, compute_dtype: DType | None = None) -> Array:
+def log_sigmoid(x: ArrayT, *, compute_dtype: DType | None = None) -> ArrayT:
     """Logarithm of `sigmoid`, -log(1 + exp(-x)), in nats: minus the loss of label 1.
 
     Parameters
@@ -65,10 +67,12 @@ def log_sigmoid(x: Array, *, compute_dtype: DType | None = None) -> Array:
     >>> log_sigmoid(np.asarray([-800.0, 0.0, 50.0]))
     array([-8.00000000e+02, -6.93147181e-01, -1.92874985e-22])
     """
-    return -_of_label("loss", x, 1.0, compute_dtype)
+    loss: Any = _of_label("loss", x, 1.0, compute_dtype)
+    negated: ArrayT = -loss
+    return negated
 
 
-def softplus(x: Array, *, compute_dtype: DType | None = None) -> Array:
+def softplus(x: ArrayT, *, compute_dtype: DType | None = None) -> ArrayT:
     """Smooth ramp log(1 + exp(x)), in nats: the loss of label 0.
 
     Parameters
@@ -98,7 +102,8 @@ def softplus(x: Array, *, compute_dtype: DType | None = None) -> Array:
     return _of_label("loss", x, 0.0, compute_dtype)
 
 
-def _of_label(name: str, x: Array, label: float, compute_dtype: DType | None) -> Array:
+def _of_label(name: str, x: ArrayT, label: float, compute_dtype: DType | None) -> ArrayT:
     inputs = gather("x", x, label, compute_dtype=compute_dtype)
+    value: ArrayT
     (value,) = _runners.run(_formula.with_logits, inputs, Reduction("none", ()), (name,))
     return value

@@ -7,12 +7,12 @@ from typing import Any
 from portable_bce import _checks, _dtypes, _formula, _plain, _runners
 from portable_bce._inputs import Inputs
 from portable_bce._reduce import Name, Reduction
-from portable_bce._typing import Array, ArrayOrScalar, DType, Pullback
+from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType, Pullback
 from portable_bce.functional import _logits, _probabilities
 
 
 def bce_with_logits_vjp(
-    logits: Array,
+    logits: ArrayT,
     targets: ArrayOrScalar,
     *,
     weight: ArrayOrScalar | None = None,
@@ -22,7 +22,7 @@ def bce_with_logits_vjp(
     reduction: Name = "mean",
     axis: int | tuple[int, ...] | None = None,
     compute_dtype: DType | None = None,
-) -> tuple[Array, Pullback]:
+) -> tuple[ArrayT, Pullback[ArrayT]]:
     """Binary cross-entropy and its pullback, for frameworks that keep their own tape.
 
     Parameters
@@ -81,7 +81,7 @@ def bce_with_logits_vjp(
 
 
 def bce_vjp(
-    probabilities: Array,
+    probabilities: ArrayT,
     targets: ArrayOrScalar,
     *,
     weight: ArrayOrScalar | None = None,
@@ -92,7 +92,7 @@ def bce_vjp(
     axis: int | tuple[int, ...] | None = None,
     compute_dtype: DType | None = None,
     eps: float | None = None,
-) -> tuple[Array, Pullback]:
+) -> tuple[ArrayT, Pullback[ArrayT]]:
     """Binary cross-entropy from probabilities and its pullback, for tape-based frameworks.
 
     Parameters
@@ -140,7 +140,7 @@ def bce_vjp(
 
 def _vjp(
     formula: _plain.Formula, first: str, inputs: Inputs, reduction: Reduction
-) -> tuple[Any, Pullback]:
+) -> tuple[Any, Pullback[Any]]:
     """Evaluate loss and derivative in one pass, and return the loss and the pullback."""
     # In the working dtype: a float16 gradient of a mean over 10^5 elements has already
     # underflown when a loss scale, passed as the cotangent, comes to save it.
