@@ -11,19 +11,18 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from portable_bce import functional
 from portable_bce._reduce import Name
-from portable_bce._typing import ArrayOrScalar
 
 _HALVES = (torch.float16, torch.bfloat16)
 
 
 def binary_cross_entropy_with_logits(
     input: Tensor,
-    target: ArrayOrScalar,
-    weight: ArrayOrScalar | None = None,
+    target: Tensor | float,
+    weight: Tensor | float | None = None,
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: Name = "mean",
-    pos_weight: ArrayOrScalar | None = None,
+    pos_weight: Tensor | float | None = None,
     *,
     label_smoothing: float = 0.0,
     where: Tensor | None = None,
@@ -70,13 +69,13 @@ def binary_cross_entropy_with_logits(
 
 def binary_cross_entropy(
     input: Tensor,
-    target: ArrayOrScalar,
-    weight: ArrayOrScalar | None = None,
+    target: Tensor | float,
+    weight: Tensor | float | None = None,
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: Name = "mean",
     *,
-    pos_weight: ArrayOrScalar | None = None,
+    pos_weight: Tensor | float | None = None,
     label_smoothing: float = 0.0,
     where: Tensor | None = None,
     axis: int | tuple[int, ...] | None = None,

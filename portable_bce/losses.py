@@ -140,6 +140,7 @@ class BCELoss(_Loss):
     7.254329
     """
 
+    _: KW_ONLY
     eps: float | None = None
 
     def __call__(

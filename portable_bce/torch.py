@@ -29,7 +29,7 @@ Needs PyTorch: ``pip install "portable-bce[torch]"``.
 """
 
 # No postponed annotations: TorchScript does not resolve them.
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portable_bce import _checks
 from portable_bce._reduce import Name, check_name
@@ -71,6 +71,11 @@ class _Ours:
     def forward(self, input: Tensor, target: Tensor, where: Tensor | None = None) -> Tensor:
         """Return the loss; ``where`` masks elements, as in `portable_bce.bce_with_logits`."""
         return self._evaluate(input, target, where)
+
+    if TYPE_CHECKING:  # PyTorch says Any
+
+        def __call__(self, input: Tensor, target: Tensor, where: Tensor | None = None) -> Tensor:
+            """Return the loss, as `forward`."""
 
     # TorchScript calls it in Python: it cannot compile what every array library runs.
     @torch.jit.ignore  # type: ignore[untyped-decorator]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -419,3 +420,11 @@ def test_jax_devices_are_compared_where_they_are_settled() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("`targets` must be on the device of `logits`, ")
+
+
+@pytest.mark.parametrize("name", portable_bce.__all__)
+def test_settings_are_keywords(name: str) -> None:
+    """A third number would be read as the weight by one, and as the reduction by another."""
+    first = ("logits", "probabilities", "x", "targets")
+    for one in inspect.signature(getattr(portable_bce, name)).parameters.values():
+        assert (one.kind is not one.KEYWORD_ONLY) == (one.name in first)

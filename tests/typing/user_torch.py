@@ -41,6 +41,8 @@ def drop_ins(logits: Tensor, labels: Tensor) -> None:
     module: torch.nn.Module = portable_bce.torch.BCELoss(reduction="weighted_mean", eps=1e-7)
     assert_type(from_logits.forward(logits, labels), Tensor)
     assert_type(from_logits.forward(logits, labels, labels > 0), Tensor)
+    assert_type(from_logits(logits, labels), Tensor)
+    assert_type(from_logits(logits, 1.0), Tensor)  # wrong
     both = (
         portable_bce.torch.binary_cross_entropy_with_logits(logits, labels, pos_weight=2.0),
         portable_bce.torch.binary_cross_entropy(logits, labels, None, reduction="sum"),
@@ -61,5 +63,6 @@ def mistakes(logits: Tensor, labels: Tensor) -> None:
     portable_bce.torch.BCELoss(compute_dtype="float64")  # wrong
     portable_bce.torch.binary_cross_entropy("logits", labels)  # wrong
     portable_bce.torch.binary_cross_entropy(logits, "1")  # wrong
+    portable_bce.torch.binary_cross_entropy(logits, [1.0])  # wrong
     number: float = portable_bce.bce_with_logits(logits, labels)  # wrong
     del number
