@@ -87,9 +87,9 @@ def page(found: dict[str, Any]) -> str:
         f"{', '.join(f'{name} {version}' for name, version in packages.items())}; "
         f"{about['date']}. Two worker processes of one thread and {request['memory limit']} each; "
         f"chunks of {chunk:,} float32 logits ({chunk * FLOAT32 / MIB:.0f} MiB), generated and "
-        f"labelled on the workers; mean loss and largest gradient; {request['rounds']} rounds in a "
-        "random order. What is held is a worker's peak above its memory before the pass, in chunks "
-        "of the logits.",
+        "labelled on the workers; mean loss and largest gradient; rounds in a random order: "
+        f"{request['rounds']}. What is held is a worker's peak above its memory before the pass, "
+        "in chunks of the logits.",
     ]
     for name in settings:
         parts += [
@@ -101,8 +101,8 @@ def page(found: dict[str, Any]) -> str:
     head = ("settings", f"ours / {HAND}, same cluster", "ours / NumPy in memory, an element")
     parts += [
         "Ratios of times within each round. NumPy works in one process and one thread on "
-        f"{request['in memory']:,} elements, generated and labelled there too; two workers are two "
-        "cores, so 0.5 would be perfect.",
+        f"{request['in memory']:,} elements, generated and labelled there too, in one piece; the "
+        "two workers use two cores.",
         table(head, [ratios(found, name) for name in settings]),
     ]
     return "\n\n".join(parts)
