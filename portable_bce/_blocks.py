@@ -22,6 +22,10 @@ from portable_bce._sums import WORTHWHILE, Sum
 
 # Of one operand in the working dtype; a dozen intermediate results share the cache with it.
 BLOCK_BYTES = 2**19
+# Below 128 KiB, from which on glibc maps every temporary afresh in the workers of
+# dask.distributed: they set MALLOC_TRIM_THRESHOLD_, which ends the adaptation of that limit.
+# There larger blocks cost twice as much, elsewhere these cost a fifth more (docs/scale.md).
+BLOCK_BYTES_IN_TASKS = 2**17 - 2**12
 
 
 class _Call(NamedTuple):
@@ -42,13 +46,14 @@ def evaluate(
     wanted: tuple[str, ...],
     rounded: bool,
     total: Total,
+    block_bytes: int | None = None,
 ) -> tuple[Any, ...]:
     """Return what `_plain.evaluate` returns: element by element to the last bit."""
     x = inputs.x
     if not x.ndim:
         return _plain.evaluate(formula, inputs, reduction, wanted, rounded, total)
     work = np.dtype(inputs.work)
-    size = max(1, BLOCK_BYTES // work.itemsize)
+    size = max(1, (block_bytes or BLOCK_BYTES) // work.itemsize)
     whole = x.size <= size
     if whole and _one_block.takes(inputs, reduction):
         return _one_block.evaluate(formula, inputs, reduction, wanted, rounded)

@@ -36,6 +36,11 @@ def runner_of(xp: Any) -> Runner:
     return _ROWS.get(library(xp), _ANY)
 
 
+def runner_of_chunk(xp: Any) -> Runner:
+    """Return the row of the namespace of a chunk, for Dask's tasks."""
+    return _IN_TASKS.get(library(xp)) or runner_of(xp)
+
+
 def run(
     formula: Formula,
     inputs: Inputs,
@@ -80,6 +85,11 @@ _ROWS = {
     "torch": Runner(_on_torch, library_total),
     "jax.numpy": Runner(_plain.evaluate, library_total),
     "cupy": Runner(_fused.evaluate, library_total),
-    # A chunk is summed by the row of its own library, which is looked up within the task.
-    "dask.array": Runner(partial(_chunks.evaluate, runner_of), pairwise_total),
+    # A chunk is evaluated by the row of its own library, which is looked up within the task.
+    "dask.array": Runner(partial(_chunks.evaluate, runner_of_chunk), pairwise_total),
+}
+_IN_TASKS = {
+    "numpy": Runner(
+        partial(_blocks.evaluate, block_bytes=_blocks.BLOCK_BYTES_IN_TASKS), pairwise_total
+    ),
 }
