@@ -80,24 +80,6 @@ def outside(app: Any, name: str, source: list[str]) -> None:
     source[0] = re.sub(r"\]\((?P<target>[\w./-]+)\)", resolved, source[0])
 
 
-HOWTO = ("imbalanced", "multilabel", "missing-labels", "label-smoothing", "half-precision", "gans")
-COMING = (
-    *("tutorial", "mathematics", "why", "contributing"),
-    *("gpu", "scale", "sharded-jax", "data-parallel"),
-    *(f"howto/{one}" for one in (*HOWTO, "distillation", "newton")),
-)
-
-
-def arrived(app: Any, name: str, source: list[str]) -> None:
-    """Leave pages out of the navigation that are not merged yet."""
-    del app
-    if name == "index":
-        for page in COMING:
-            if not (HERE / f"{page}.md").exists():
-                source[0] = source[0].replace(f"\n{page}\n", "\n")
-                source[0] = source[0].replace(f"({page}.md)", "(architecture.md)")
-
-
 def members(one: Any) -> Iterator[Any]:
     """Yield what is public, and the methods that a class has from us."""
     yield one
@@ -157,5 +139,4 @@ def setup(app: Any) -> None:
     """Connect what stands above."""
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("source-read", outside)
-    app.connect("source-read", arrived)
     app.connect("missing-reference", known)
