@@ -1,0 +1,78 @@
+"""Measure what Dask spends on tasks and graphs, whatever is in the chunks: docs/on-paper.md.
+
+    python benchmarks/scale_tasks.py [chunks]
+
+Chunks of a hundred elements on two worker processes; then graphs for 10^12 elements, which are
+built and optimised, and not computed. It needs `distributed`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from distributed import Client, LocalCluster
+
+from portable_bce import bce_with_logits, bce_with_logits_value_and_grad
+
+
+def ours(x: Any) -> tuple[Any, ...]:
+    loss, grad = bce_with_logits_value_and_grad(x, 1)
+    return loss, abs(grad).max()
+
+
+def published(x: Any) -> tuple[Any, ...]:
+    e = da.exp(-abs(x))
+    return (da.maximum(x, 0) - x + da.log1p(e)).mean(), abs(1 / (1 + e) - 1).max()
+
+
+CALLS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    "x.sum()": lambda x: (x.sum(),),
+    "our loss": lambda x: (bce_with_logits(x, 1),),
+    "our loss and largest gradient": ours,
+    "the published formula's": published,
+}
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def tasks(chunks: int) -> None:
+    """Print milliseconds a chunk; the first pass imports on the workers."""
+    x = da.zeros(100 * chunks, chunks=100, dtype=np.float32)
+    for name, call in CALLS.items():
+        dask.compute(*call(x[:1000]))
+        found = seconds(partial(dask.compute, *call(x)))
+        sys.stdout.write(f"{name}: {1e3 * found / chunks:.1f} ms a chunk\n")
+
+
+def graphs(chunk: int) -> None:
+    """Print medians of five."""
+    build, optimise = [], []
+    for _ in range(5):
+        x, y = (da.zeros(10**12, chunks=chunk, dtype=one) for one in (np.float32, np.int8))
+        build.append(seconds(partial(bce_with_logits_value_and_grad, x, y)))
+        loss = bce_with_logits(x, y)
+        optimise.append(seconds(partial(dask.optimize, loss)))
+    first, second = statistics.median(build), statistics.median(optimise)
+    sys.stdout.write(f"chunks of {chunk:,}: built in {first:.2f} s, optimised in {second:.1f} s\n")
+
+
+if __name__ == "__main__":
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster),
+    ):
+        tasks(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    for chunk in (10**8, 10**7):
+        graphs(chunk)
