@@ -75,6 +75,18 @@ def test_shared_weight_counts_once_and_only_if_kept(backend: Backend) -> None:
         check_inputs(x, x, weight=weight, where=backend.array(keep))
 
 
+@pytest.mark.parametrize("shape", [(6,), (1, 6), (6, 1), (1, 2, 3)])
+def test_index_has_as_many_numbers_as_there_are_axes(
+    backend: Backend, shape: tuple[int, ...]
+) -> None:
+    x = np.full(6, 0.5, dtype=np.float32)
+    x[[4, 5]] = 3
+    index = tuple(map(int, np.unravel_index(4, shape)))
+    message = f"2 of 6 do not, the first is 3.0 at index {index}"
+    with pytest.raises(ValueError, match=f"{re.escape(message)}$"):
+        check_inputs(backend.array(x.reshape(shape)), 1, from_logits=False)
+
+
 def test_number_without_dimensions_has_an_empty_index(backend: Backend) -> None:
     x = backend.array(np.asarray(np.nan, dtype=np.float32))
     with pytest.raises(ValueError, match=r"1 of 1 do not, the first is nan at index \(\)$"):

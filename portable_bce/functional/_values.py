@@ -117,7 +117,7 @@ def _first(xp: Any, bad: Any, counting: Any, device: Any) -> tuple[tuple[int, ..
     index: tuple[int, ...] = ()
     for axis, length in enumerate(bad.shape):
         others = tuple(one for one in range(bad.ndim) if one != axis)
-        row = xp.any(bad, axis=others)
+        row = xp.any(bad, axis=others) if others else bad
         place = xp.arange(length, dtype=counting, device=device)
         first = xp.min(xp.where(row, place, length))
         ahead, behind = (None,) * axis, (None,) * (bad.ndim - axis - 1)
