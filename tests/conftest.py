@@ -89,3 +89,11 @@ def tracing(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, Grad]]:
     backends.skip_if_missing(name)
     with autodiff.opened(request.param) as opened:
         yield opened
+
+
+@pytest.fixture
+def synchronous() -> Iterator[None]:
+    """Compute Dask arrays in this thread."""
+    dask = pytest.importorskip("dask")
+    with dask.config.set(scheduler="synchronous"):
+        yield

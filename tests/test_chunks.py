@@ -1,12 +1,10 @@
-"""Dask's chunks give what arrays in memory give, in one evaluation each."""
+"""Dask's chunks give what arrays in memory give."""
 
 from __future__ import annotations
 
 import math
 import pickle
 import warnings
-from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,25 +13,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import portable_bce
-from portable_bce import _chunks, _runners, _tasks
+from portable_bce import _chunks, _runners
 from portable_bce import _contract as contract
 from portable_bce._formula import with_logits
 from portable_bce._inputs import gather
 from portable_bce._reduce import Reduction, pairwise_total
 from portable_bce.testing import ulp
+from tests.chunks import HOST, KEEP, chunked, made
 from tests.test_blocks import calls
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 
-HOST = np.linspace(-4, 4, 60, dtype=np.float32)
-KEEP = np.arange(60) % 3 > 0
-
-
-@pytest.fixture(autouse=True)
-def synchronous() -> Iterator[None]:
-    with dask.config.set(scheduler="synchronous"):
-        yield
+pytestmark = pytest.mark.usefixtures("synchronous")
 
 
 def cut(draw: st.DrawFn, array: Any) -> Any:
@@ -82,252 +74,6 @@ def test_chunks_of_any_size_give_what_arrays_in_memory_give(
             assert ulp.distance(got, exact).max(initial=0) <= contract.SUM
         else:
             np.testing.assert_array_equal(got, exact)
-
-
-def graph_of(*collections: Any) -> dict[Any, Any]:
-    """Return what a scheduler would be given to run."""
-    found: dict[Any, Any] = {}
-
-    def capture(graph: Any, keys: Any, **_: Any) -> Any:
-        found.update(graph.__dask_graph__() if hasattr(graph, "__dask_graph__") else graph)
-        raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        dask.compute(*collections, scheduler=capture)
-    return found
-
-
-def counting(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the chunks that are evaluated."""
-    seen: Counter[str] = Counter()
-    evaluate = _tasks.Evaluate.__call__
-
-    def counted(self: Any, *blocks: Any) -> Any:
-        seen[",".join(self.plan.wanted)] += 1
-        return evaluate(self, *blocks)
-
-    monkeypatch.setattr(_tasks.Evaluate, "__call__", counted)
-    return seen
-
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "none": {"reduction": "none"},
-    "sum": {"reduction": "sum"},
-    "mean": {},
-    "masked": {"where": KEEP},
-    "weighted": {"weight": np.abs(HOST), "reduction": "weighted_mean"},
-}
-
-
-def chunked(value: Any, chunks: Any = 6) -> Any:
-    return da.from_array(value, chunks=chunks) if isinstance(value, np.ndarray) else value
-
-
-def made(option: str, chunks: Any = 6) -> tuple[Any, Any, dict[str, Any]]:
-    given = {key: chunked(value, chunks) for key, value in OPTIONS[option].items()}
-    return chunked(HOST, chunks), chunked(HOST > 1, chunks), given
-
-
-@pytest.mark.parametrize("option", OPTIONS)
-def test_loss_and_gradient_evaluate_each_chunk_once(
-    option: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    x, y, keywords = made(option)
-    both = portable_bce.bce_with_logits_value_and_grad(x, y, **keywords)
-    seen = counting(monkeypatch)
-    dask.compute(*both)
-    assert seen == {"loss,grad": 10}
-
-
-@pytest.mark.parametrize("option", OPTIONS)
-def test_tasks_are_few(option: str) -> None:
-    """One to evaluate a chunk, one to hand out each of its results, and the tree."""
-    x, y, keywords = made(option, 1)
-    arrays = [x, y, *(value for value in keywords.values() if hasattr(value, "chunks"))]
-    inputs = len(graph_of(*arrays)) - len(arrays)
-    loss, grad = portable_bce.bce_with_logits_value_and_grad(x, y, **keywords)
-    tree = 0 if option == "none" else 60 / 3 + 10
-    finalized = 2
-    assert len(graph_of(loss)) - inputs <= 60 + tree + finalized
-    assert len(graph_of(loss, grad)) - inputs <= 3 * 60 + tree + finalized
-
-
-def most_held(*results: Any) -> int:
-    """Compute and return how many elements Dask had to keep at once."""
-    from dask.callbacks import Callback
-
-    held = []
-
-    class Watch(Callback):  # type: ignore[misc]
-        def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
-            held.append(sum(map(elements, state["cache"].values())))
-
-    with Watch():
-        dask.compute(*results)
-    return max(held)
-
-
-@pytest.mark.parametrize("option", OPTIONS)
-def test_chunks_are_let_go_as_they_are_used(option: str) -> None:
-    """Of the inputs, of a mask made from the logits, and of a gradient that is used up."""
-    length, pieces = 1000, 40
-    halves = da.arange(length * pieces, chunks=length // 2, dtype=np.float64)
-    x = halves.map_blocks(np.sin).rechunk(length)  # which Dask cannot fuse with what follows
-    given = {"where": x > 0} if option == "masked" else {}
-    given |= {"weight": x + 2} if option == "weighted" else {}
-    given |= {"reduction": OPTIONS[option].get("reduction", "mean")}
-    loss, grad = portable_bce.bce_with_logits_value_and_grad(x, x > 0.5, **given)
-    loss = loss.sum()
-    assert 0 < most_held(loss) <= 3 * length
-    if option not in ("masked", "weighted"):  # there the last chunk changes every gradient
-        assert most_held(loss, (grad * grad).sum()) <= 4 * length
-
-
-def elements(result: Any) -> int:
-    if isinstance(result, tuple | list):
-        return sum(map(elements, result))
-    return int(getattr(result, "size", 0))
-
-
-@pytest.mark.parametrize("option", OPTIONS)
-def test_results_and_names_depend_on_the_chunks_alone(option: str) -> None:
-    x, y, keywords = made(option, 7)
-    one = portable_bce.bce_with_logits_value_and_grad(x, y, **keywords)
-    other = portable_bce.bce_with_logits_value_and_grad(x, y, **keywords)
-    assert [array.name for array in one] == [array.name for array in other]
-    for first, again in zip(
-        dask.compute(*one), dask.compute(*one, scheduler="threads"), strict=True
-    ):
-        np.testing.assert_array_equal(first, again)
-
-
-def test_different_calls_have_different_names() -> None:
-    """Dask takes tasks of one name for one task."""
-    x = chunked(np.linspace(0.1, 0.9, 60, dtype=np.float32))
-    calls: list[dict[str, Any]] = [
-        {},
-        {"label_smoothing": 0.1},
-        {"pos_weight": 2.0},
-        {"weight": 2.0},
-        {"weight": x},
-        {"pos_weight": x},
-        {"where": x > 0.5},
-        {"compute_dtype": np.float64},
-        {"reduction": "sum"},
-        {"reduction": "none"},
-        {"reduction": "weighted_mean", "weight": 2.0},
-    ]
-    arrays: list[Any] = []
-    for keywords in calls:
-        arrays += portable_bce.bce_with_logits_value_and_grad(x, 0.5, **keywords)
-        arrays += portable_bce.bce_value_and_grad(x, 0.5, **keywords)
-        arrays += portable_bce.bce_value_and_grad(x, 0.5, eps=0.2, **keywords)
-        _, pullback = portable_bce.bce_with_logits_vjp(x, 0.5, **keywords)
-        arrays += pullback(3.0)
-    arrays += [portable_bce.bce_with_logits(x, y) for y in (0.0, 1.0, x)]
-    assert len({array.name for array in arrays}) == len(arrays)
-
-
-@pytest.mark.parametrize("reduction", ["sum", "mean", "weighted_mean"])
-@pytest.mark.parametrize("axis", [None, 0, 1])
-def test_chunks_of_unknown_size_count_themselves(reduction: str, axis: Any) -> None:
-    rows = np.arange(20) % 3 > 0
-    host = HOST.reshape(20, 3)
-    x = chunked(host, (6, 2))[chunked(rows, 6)]
-    keywords: dict[str, Any] = {"reduction": reduction, "axis": axis}
-    for weight in (None, np.asarray([1.0, 2.0, 4.0], dtype=np.float32)):
-        got = portable_bce.bce_with_logits_value_and_grad(
-            x, x > 1, weight=chunked(weight), **keywords
-        )
-        wanted = portable_bce.bce_with_logits_value_and_grad(
-            host[rows], host[rows] > 1, weight=weight, **keywords
-        )
-        assert np.isnan(got[1].chunks[0]).all()
-        assert got[1].chunks[1] == x.chunks[1]
-        for one, exact in zip(dask.compute(*got), wanted, strict=True):
-            assert one.shape == exact.shape
-            assert ulp.distance(one, exact).max() <= contract.SUM
-
-
-def test_an_unknown_length_goes_with_a_known_one_and_with_one_for_all() -> None:
-    x = chunked(HOST)
-    some = x[x > 1]
-    known = chunked(HOST[HOST > 1], some.compute_chunk_sizes().chunks)
-    some = x[x > 1]
-    weight = chunked(np.asarray([3.0], dtype=np.float32))
-    wanted = portable_bce.bce_with_logits_value_and_grad(
-        HOST[HOST > 1], HOST[HOST > 1] > 2, weight=3.0
-    )
-    for one, other in ((some, known > 2), (known, some > 2)):
-        got = portable_bce.bce_with_logits_value_and_grad(one, other, weight=weight)
-        for value, exact in zip(dask.compute(*got), wanted, strict=True):
-            np.testing.assert_array_equal(value, exact)
-
-
-def test_lengths_that_turn_out_different_are_an_error_when_computed() -> None:
-    x = chunked(HOST[:4], 2)
-    few, many = x[x < -3.9], x[x < 9]
-    with pytest.raises(
-        ValueError, match=r"^`targets` must have the shape of `logits`, \(2,\); got \([01],\)"
-    ):
-        portable_bce.bce_with_logits(many, few).compute()
-    with pytest.raises(
-        ValueError, match=r"^`weight` must broadcast to the shape of `logits`, \(2,\)"
-    ):
-        portable_bce.bce_with_logits_value_and_grad(many, 1, weight=few)[1].compute()
-    with pytest.raises(
-        ValueError, match=r"^`where` must broadcast to the shape of `probabilities`"
-    ):
-        portable_bce.bce(many, 1, where=few > 0).compute()
-    _, pullback = portable_bce.bce_with_logits_vjp(many, 1, reduction="none")
-    with pytest.raises(
-        ValueError, match=r"^`cotangent` must broadcast to the shape of `loss`, \(2"
-    ):
-        pullback(few)[0].compute()
-
-
-def test_one_element_of_a_chunk_is_not_spread_over_it() -> None:
-    """NumPy would: the logits have two elements in each chunk, the weight one."""
-    x = chunked(HOST[:4], 2)
-    one_each = chunked(HOST[:2], 1)[chunked(np.asarray([True, True]), 1)]
-    with pytest.raises(ValueError, match="broadcast to"):
-        portable_bce.bce_with_logits(x, 1, weight=one_each).compute()
-
-
-def test_an_unknown_length_that_is_one_serves_all() -> None:
-    x = chunked(HOST, 60)
-    got = portable_bce.bce_with_logits(x, 1, weight=x[x == 4.0]).compute()
-    assert got == portable_bce.bce_with_logits(HOST, 1, weight=4.0)
-
-
-def test_chunks_of_unknown_sizes_that_cannot_be_matched_are_an_error_at_once() -> None:
-    x, other = chunked(HOST, 6), chunked(HOST, 20)
-    with pytest.raises(
-        ValueError, match=r"^`targets` must have as many chunks as `logits` along an"
-    ):
-        portable_bce.bce_with_logits(x[x > 0], (other[other > 0] > 1))
-    # In memory this is an error, and each chunk by itself would do.
-    with pytest.raises(ValueError, match=r"^`weight` must have as many chunks as `logits`"):
-        portable_bce.bce_with_logits(x[x < 9], 1, weight=chunked(HOST[:6]))
-
-
-@pytest.mark.parametrize("reduction", ["mean", "weighted_mean"])
-@pytest.mark.parametrize("kept", [0, 1, 60])
-def test_a_denominator_is_counted_over_all_chunks(reduction: str, kept: int) -> None:
-    """Also where whole chunks are masked, or all of them."""
-    mask = np.arange(60) < kept
-    weight = np.linspace(1, 2, 60, dtype=np.float32)
-    keywords: dict[str, Any] = {"reduction": reduction}
-    got = portable_bce.bce_with_logits_value_and_grad(
-        chunked(HOST), 1, weight=chunked(weight), where=chunked(mask), **keywords
-    )
-    wanted = portable_bce.bce_with_logits_value_and_grad(
-        HOST, 1, weight=weight, where=mask, **keywords
-    )
-    loss, grad = dask.compute(*got)
-    assert ulp.distance(loss, wanted[0]).max() <= contract.SUM or np.isnan(loss) == (kept == 0)
-    assert ulp.distance(grad, wanted[1]).max() <= contract.SUM
-    assert np.all(grad[~mask] == 0)
 
 
 def test_nothing_leaks_from_under_the_mask() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from tests.test_lazy import refuse
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 
+pytestmark = pytest.mark.usefixtures("synchronous")
+
 MANY = 10**4
 KEYWORDS: dict[str, dict[str, Any]] = {
     "none": {"reduction": "none"},
@@ -25,12 +26,6 @@ KEYWORDS: dict[str, dict[str, Any]] = {
     "masked": {"where": True},
     "weighted": {"weight": True, "reduction": "weighted_mean"},
 }
-
-
-@pytest.fixture(autouse=True)
-def synchronous() -> Iterator[None]:
-    with dask.config.set(scheduler="synchronous"):
-        yield
 
 
 def keywords_of(option: str, x: Any) -> dict[str, Any]:
