@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sybil import Document
-from sybil.parsers.myst import PythonCodeBlockParser
 
 from tests import backends
 
 ROOT = Path(__file__).parents[1]
-# Output whose last digits depend on the machine may end in "...".
-PARSER = PythonCodeBlockParser(doctest_optionflags=doctest.ELLIPSIS)
 NEEDS = re.compile(r"^<!-- needs: (.*) -->$", flags=re.MULTILINE)
 
 
@@ -56,9 +52,15 @@ def require(page: str) -> None:
             pytest.importorskip(name)
 
 
-def parsed(page: str, source: str | None = None) -> Document:
-    document = Document(source or text(page), str(ROOT / page))
-    for region in PARSER(document):
+def parsed(page: str, source: str | None = None) -> Any:
+    """Return a page as Sybil's document of examples."""
+    # Not at the top: where nothing can be installed, as on some GPU machines, it is not there.
+    sybil = pytest.importorskip("sybil")
+    myst = pytest.importorskip("sybil.parsers.myst")
+    # Output whose last digits depend on the machine may end in "...".
+    parser = myst.PythonCodeBlockParser(doctest_optionflags=doctest.ELLIPSIS)
+    document = sybil.Document(source or text(page), str(ROOT / page))
+    for region in parser(document):
         document.add(region)
     document.namespace["__name__"] = "reader"
     return document
@@ -69,4 +71,5 @@ def run(page: str, source: str | None = None) -> dict[str, Any]:
     document = parsed(page, source)
     for example in document:
         example.evaluate()
-    return document.namespace
+    found: dict[str, Any] = document.namespace
+    return found
