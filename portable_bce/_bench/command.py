@@ -7,9 +7,10 @@ import importlib.util
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,9 @@ def run(request: Request, json_path: Path | None) -> int:
     _limit(request.threads)
     records: list[dict[str, Any]] = []
     with ExitStack() as opened:
-        # One thread by CPU time, which other processes do not disturb; more by the wall.
-        clock = time.process_time if request.threads == 1 else time.perf_counter
-        if request.on_device:
-            opened.enter_context(open_backend("cupy"))
-            clock = device.clock(importlib.import_module("cupy"))
-        opened.enter_context(open_backend("jax" if importlib.util.find_spec("jax") else "numpy"))
+        members, clock, about = _set_up(request, opened)
         for dtype in request.dtypes:
-            found = list(_found(request))
+            found = list(members())
             for task in request.tasks:
                 rows: dict[str, list[str]] = {}
                 for size in request.sizes:
@@ -85,7 +81,7 @@ def run(request: Request, json_path: Path | None) -> int:
     if json_path is not None:
         text = json.dumps(
             {
-                "machine": described() | _device(request),
+                "machine": described() | about,
                 "versions": _versions(found),
                 "request": asdict(request),
                 "results": records,
@@ -96,16 +92,19 @@ def run(request: Request, json_path: Path | None) -> int:
     return 0
 
 
-def _found(request: Request) -> Iterator[Contender]:
+def _set_up(
+    request: Request, opened: ExitStack
+) -> tuple[Callable[[], Iterator[Contender]], Callable[[], float], dict[str, Any]]:
+    """Return what makes the contenders, their clock, and what is to be said of the device."""
     if request.on_device:
-        return device.members(importlib.import_module("cupy"))
-    return contenders(request.groups)
-
-
-def _device(request: Request) -> dict[str, Any]:
-    if not request.on_device:
-        return {}
-    return {"device": device.described(importlib.import_module("cupy"))}
+        opened.enter_context(open_backend("cupy"))
+    opened.enter_context(open_backend("jax" if _there("jax") else "numpy"))
+    if request.on_device:
+        cupy = importlib.import_module("cupy")
+        return partial(device.members, cupy), device.clock(cupy), {"device": device.described(cupy)}
+    # One thread by CPU time, which other processes do not disturb; more by the wall.
+    clock = time.process_time if request.threads == 1 else time.perf_counter
+    return partial(contenders, request.groups), clock, {}
 
 
 def _data(size: int, dtype: str) -> tuple[Any, Any]:
