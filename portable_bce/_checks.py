@@ -47,10 +47,7 @@ def namespace(name: str, x: Any) -> Any:
     return array_namespace(x)
 
 
-_KINDS = {"where": "a bool array"}
-
-
-def same_library(xp: Any, x: Any, name: str, first: str) -> None:
+def same_library(xp: Any, x: Any, name: str, first: str, wanted: str) -> None:
     """Require an array of ``xp``, or of NumPy where ``xp`` traces what NumPy computes."""
     try:
         other = namespace(name, x)
@@ -59,8 +56,8 @@ def same_library(xp: Any, x: Any, name: str, first: str) -> None:
     traces = other is array_api_compat.numpy and getattr(xp, "ndarray", None) is np.ndarray
     if other is not xp and not traces:
         raise TypeError(
-            f"`{name}` must be {_KINDS.get(name, 'a Python scalar or an array')} of the library of "
-            f"`{first}`, {library(xp)}; got {type_name(x)}. Use `{library(xp)}.asarray({name})`"
+            f"`{name}` must be {wanted} of the library of `{first}`, {library(xp)}; got "
+            f"{type_name(x)}. Use `{library(xp)}.asarray({name})`"
         )
 
 
@@ -94,7 +91,8 @@ def number_or_array(
     """Return a number as a float; require any other value to be an array beside the first."""
     if is_number(value):
         return float(value)
-    same_library(xp, value, name, first)
+    wanted = "a bool array" if kinds == BOOL else "a Python scalar or an array"
+    same_library(xp, value, name, first, wanted)
     dtype_kind(xp, value, name, kinds)
     same_device(value, name, first, device)
     return value
