@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-import portable_bce
+from tests.source import MODULES, TEXTS, imports
 
-PACKAGE = Path(portable_bce.__file__).parent
 # Each module may import from the rows above its own, or beside it where that makes no circle.
 ROWS = [
     ["_formula", "_typing", "_dtypes", "_contract", "_backends"],
@@ -44,30 +41,9 @@ def row(name: str) -> int:
     return next(index for index, names in enumerate(ROWS) if top in names)
 
 
-def modules() -> dict[str, Path]:
-    return {
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
-        for path in PACKAGE.rglob("*.py")
-    }
-
-
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}: import from portable_bce by name"
-            if node.module == "portable_bce":
-                found |= {f"portable_bce.{alias.name}" for alias in node.names}
-            else:
-                found.add(str(node.module))
-    return found
-
-
-@pytest.mark.parametrize("name", sorted(modules()))
+@pytest.mark.parametrize("name", sorted(MODULES))
 def test_imports_run_downwards(name: str) -> None:
-    for found in imports(modules()[name]):
+    for found in imports(name):
         top, _, inner = found.partition(".")
         if top == "portable_bce" and inner and not inner.startswith("__version__"):
             packages = ("functional", "_demo", "_verify", "_bench", "testing")
@@ -75,11 +51,9 @@ def test_imports_run_downwards(name: str) -> None:
             assert inside or row(inner) < row(name), f"{name} imports {inner}"
 
 
-@pytest.mark.parametrize(
-    "name", sorted(name for name in modules() if not name.startswith(COMMANDS))
-)
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if not name.startswith(COMMANDS)))
 def test_runtime_needs_array_api_compat_and_numpy_alone(name: str) -> None:
-    outside = {found.split(".")[0] for found in imports(modules()[name])} - {"portable_bce"}
+    outside = {found.split(".")[0] for found in imports(name)} - {"portable_bce"}
     if name in ("_torch", "_torch_functions", "torch"):
         outside -= {"torch"}  # imported where only tensors lead, or by whoever asks for it
     if name == "_chunks":
@@ -90,9 +64,8 @@ def test_runtime_needs_array_api_compat_and_numpy_alone(name: str) -> None:
 
 
 def test_formula_imports_nothing_and_fits_one_screen() -> None:
-    path = PACKAGE / "_formula.py"
-    assert not imports(path)
-    assert len(path.read_text().splitlines()) <= 75
+    assert not imports("_formula")
+    assert len(TEXTS["_formula"].splitlines()) <= 75
 
 
 def test_importing_the_package_imports_no_framework() -> None:
@@ -121,16 +94,12 @@ def test_importing_the_package_imports_no_framework() -> None:
 
 
 def test_files_stay_short() -> None:
-    long = {
-        name: count
-        for name, path in modules().items()
-        if (count := len(path.read_text().splitlines())) > 260
-    }
+    long = {name: count for name, text in TEXTS.items() if (count := len(text.splitlines())) > 260}
     assert not long
 
 
 @pytest.mark.parametrize(
-    "name", sorted(name for name in modules() if not name.startswith(("__", *COMMANDS)))
+    "name", sorted(name for name in MODULES if not name.startswith(("__", *COMMANDS)))
 )
 def test_docstring_examples_run(name: str) -> None:
     import doctest

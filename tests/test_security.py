@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import portable_bce
+from tests.source import MODULES, imports
 
-PACKAGE = Path(portable_bce.__file__).parent
-MODULES = {
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
-    for path in PACKAGE.rglob("*.py")
-}
 # What only `python -m portable_bce` imports.
 COMMAND_LINE = ("__main__", "_backends", "_bench", "_demo", "_machine", "_verify")
 
@@ -45,12 +39,8 @@ ALLOWED_CALLS = {
 }
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield str(node.module).partition(".")[0]
+def imported(module: str) -> set[str]:
+    return {name.partition(".")[0] for name in imports(module)}
 
 
 def calls(tree: ast.Module) -> Iterator[tuple[str, str, ast.Call]]:
@@ -64,12 +54,12 @@ def calls(tree: ast.Module) -> Iterator[tuple[str, str, ast.Call]]:
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_modules_import_nothing_that_connects_unpickles_or_starts(module: str) -> None:
     allowed = HARMLESS | LIBRARIES | (OF_COMMANDS if module.startswith(COMMAND_LINE) else set())
-    assert set(imported(MODULES[module])) <= allowed
+    assert imported(module) <= allowed
 
 
 def test_only_workers_of_the_command_line_are_processes() -> None:
     starting = {"concurrent", "multiprocessing"}
-    found = {name for name, tree in MODULES.items() if starting & set(imported(tree))}
+    found = {name for name in MODULES if starting & imported(name)}
     assert found == {"_verify.workers"}
 
 
