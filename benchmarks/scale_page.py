@@ -14,17 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from report import table
+
 HERE = Path(__file__).parent
 DATA = HERE / "data" / "scale.json"
 PAGE = HERE.parent / "docs" / "scale.md"
 BEGIN, END = "<!-- benchmarks/scale_page.py writes from here -->", "<!-- to here -->"
 OURS, HAND = "portable_bce", "published formula"
 FLOAT32, MIB = 4, 2**20
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def spread(values: Sequence[float]) -> str:
