@@ -19,7 +19,7 @@ import numpy as np
 
 import portable_bce
 from tests.autodiff import apart
-from tests.sharded_cases import CALLS, CASES, LAYOUTS, MORE_CALLS, SHAPE, Call, Layout
+from tests.sharded_cases import ALL_CALLS, CALLS, CASES, LAYOUTS, SHAPE, Call, Layout
 
 EXAMPLE = Path(__file__).parents[1] / "docs/scale/train_jax.py"
 COLLECTIVE = re.compile(
@@ -221,7 +221,7 @@ def main() -> None:
     found: dict[str, Any] = defaultdict(dict)
     for layout, call in CASES:
         with jax.enable_x64(LAYOUTS[layout].x64):
-            found[layout][call] = observed(LAYOUTS[layout], {**CALLS, **MORE_CALLS}[call])
+            found[layout][call] = observed(LAYOUTS[layout], ALL_CALLS[call])
     whole, _, copy = placements(LAYOUTS["rows"])
     x = jax.device_put(arrays("")["x"], whole)
     gathered = jax.jit(lambda x: x, out_shardings=copy).lower(x).compile()

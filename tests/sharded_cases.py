@@ -87,6 +87,7 @@ MORE_CALLS = {
     ),
     "probabilities": Call("bce_value_and_grad", BOTH, 1, WEIGHT),
 }
+ALL_CALLS = {**CALLS, **MORE_CALLS}
 EVERYWHERE = [(layout, call) for layout in LAYOUTS for call in CALLS]
 CASES = EVERYWHERE + [
     (layout, call) for layout in ("rows", "rows and columns") for call in MORE_CALLS

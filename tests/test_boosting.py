@@ -14,7 +14,7 @@ import pytest
 
 import portable_bce
 from portable_bce.boosting import BinaryObjective
-from tests.backends import Backend, no_gpu
+from tests.backends import Backend, skip_if_missing
 
 lazy_xp_modules: list[object] = []  # the objective is called from outside of compiled code
 
@@ -118,8 +118,7 @@ def test_labels_in_host_memory_are_brought_to_the_raw_prediction(backend: Backen
 @pytest.mark.gpu
 def test_labels_on_the_device_are_brought_to_a_raw_prediction_in_host_memory() -> None:
     """XGBoost 3.2 returns the labels of a DMatrix made from CuPy arrays where they are."""
-    if reason := no_gpu():
-        pytest.skip(reason)
+    skip_if_missing("cupy")
     import cupy
 
     device = Dataset(cupy.asarray(LABELS), cupy.asarray(WEIGHT))

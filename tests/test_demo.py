@@ -16,7 +16,7 @@ import pytest
 from portable_bce import __main__ as command
 from portable_bce._backends import BACKENDS, open_backend
 from portable_bce._demo.solvers import SOLVERS, Problem, Step, newton
-from tests.backends import no_gpu
+from tests.backends import no_gpu, parameters, skip_if_missing
 
 for package in ("rich", "sklearn"):
     pytest.importorskip(package, reason=f"the demo needs {package}")
@@ -26,17 +26,11 @@ from portable_bce._demo import report  # noqa: E402 (it imports both)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.gpu if name == "cupy" else ()) for name in command.DEMO
-    ],
-)
+@pytest.fixture(scope="module", params=parameters(command.DEMO))
 def backend(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     pytest.importorskip(name)
-    if name == "cupy" and (reason := no_gpu()):
-        pytest.skip(reason)
+    skip_if_missing(name)
     return name
 
 

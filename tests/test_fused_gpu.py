@@ -20,9 +20,7 @@ pytestmark = pytest.mark.gpu
 
 @pytest.fixture
 def cupy() -> Any:
-    reason = backends.no_gpu()
-    if reason is not None:
-        pytest.skip(reason)
+    backends.skip_if_missing("cupy")
     from array_api_compat import cupy
 
     _fused._kernel.cache_clear()

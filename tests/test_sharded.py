@@ -18,7 +18,7 @@ import pytest
 from portable_bce import _contract as contract
 from tests import pages
 from tests.sharded import EXAMPLE
-from tests.sharded_cases import CALLS, CASES, LAYOUTS, MORE_CALLS
+from tests.sharded_cases import ALL_CALLS, CASES, LAYOUTS
 
 pytest.importorskip("jax")
 pytest.importorskip("sklearn")  # for the example
@@ -68,7 +68,7 @@ def test_derivatives_and_losses_of_elements_keep_the_sharding(
 
 @pytest.mark.parametrize(("layout", "call"), CASES)
 def test_reduced_losses_are_on_every_device(found: Any, layout: str, call: str) -> None:
-    results = {**CALLS, **MORE_CALLS}[call].results
+    results = ALL_CALLS[call].results
     assert found[layout][call]["everywhere"] == [True] * ("loss" in results)
 
 
@@ -77,7 +77,7 @@ def test_one_all_reduce_sums_loss_and_count_and_nothing_else_travels(
     found: Any, layout: str, call: str
 ) -> None:
     """One for each axis of the array that is cut: so XLA sums any array. None for a gradient."""
-    moved = {**CALLS, **MORE_CALLS}[call].moved
+    moved = ALL_CALLS[call].moved
     sums = [moved] * LAYOUTS[layout].sums if moved else []
     assert found[layout][call]["collectives"] == ({"all-reduce": sums} if sums else {})
 
@@ -108,7 +108,7 @@ def test_sharded_losses_are_as_right_as_others(found: Any, layout: str, call: st
 @pytest.mark.parametrize(("layout", "call"), CASES)
 def test_sharded_results_are_those_of_one_device(found: Any, layout: str, call: str) -> None:
     """The same compiled formula, divided by a sum that is added up in another order."""
-    settings = {**CALLS, **MORE_CALLS}[call]
+    settings = ALL_CALLS[call]
     summed = contract.SUM if LAYOUTS[layout].x64 else ONE_BY_ONE
     weights = settings.reduction == "weighted_mean"  # a count is exact
     for name, apart in found[layout][call]["apart"].items():
