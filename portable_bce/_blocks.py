@@ -148,7 +148,7 @@ def _denominator(inputs: Inputs, reduction: Reduction, size: int, total: Total) 
     bare = inputs._replace(targets=None, pos_weight=None)
     for cut in [()] if inputs.x.size <= size else cuts(inputs.x.shape, inputs.x.strides, size):
         (x, _, weight, _), zeroed = _operands(bare, cut)
-        found.add(cut, zeroed(counted(reduction, inputs.xp, x, weight, None)))
+        found.add(cut, zeroed(counted(reduction, inputs.xp, inputs.xp.ones_like(x), weight, None)))
     return found.result()
 
 

@@ -1,11 +1,11 @@
-"""CuPy: the formula and all around it in one elementwise kernel; only sums stay outside.
+"""CuPy: the formula and all around it in one elementwise kernel.
 
 Operation by operation, CuPy launches a kernel and fills an array for each of some twenty
 operations. `cupy.fuse` traces the same functions that `_plain` calls into one kernel of as
 many outputs as are wanted: it reads each operand once, in its own dtype and shape.
 
-Sums are CuPy's own. A sum fused beside an elementwise output takes another fuser, with a
-bug on small grids (cupy#9008), and a fused output has the shape of all (cupy#8198).
+Losses that are all summed to one number never leave that kernel (`_fused_sums`). Sums along
+some axes are CuPy's own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from portable_bce import _plain
+from portable_bce import _fused_sums, _plain
 from portable_bce._formula import with_logits
 from portable_bce._inputs import Inputs
 from portable_bce._plain import (
@@ -26,9 +26,10 @@ from portable_bce._plain import (
     elements,
     operands,
     reduced,
+    shares,
 )
 from portable_bce._probability import with_probabilities
-from portable_bce._reduce import Reduction, Total
+from portable_bce._reduce import Reduction, Total, is_counted
 
 # Configurations kept; a training needs two or three.
 KERNELS = 256
@@ -45,27 +46,42 @@ def evaluate(
     """Return what `_plain.evaluate` returns, a Python number taken as an array of it."""
     if not is_fusable(formula, inputs):
         return _plain.evaluate(formula, inputs, reduction, wanted, rounded, total)
-    divisor = divisor_of(inputs, reduction, total)
+    divisor = _divisor(inputs, reduction, total)
     dtypes = element_dtypes(inputs, reduction, wanted, rounded)
     smoothing = inputs.label_smoothing
     kernel = _kernel(inputs.xp, *_bound(formula), smoothing, inputs.work, wanted, dtypes)
+    is_whole = _fused_sums.is_whole(inputs, reduction, wanted)
     values = kernel(
-        inputs.x,
+        _fused_sums.watched(inputs.xp, inputs.x) if is_whole else inputs.x,
         _argument(inputs.targets, inputs.work),
         _argument(inputs.weight, inputs.work),
         _argument(inputs.pos_weight, inputs.work),
         inputs.where,
         _argument(divisor, inputs.work),
     )
+    if isinstance(values, _fused_sums.Launch):
+        return _fused_sums.evaluate(values, inputs, wanted, dtypes, divisor)
     return reduced(inputs, reduction, wanted, values, divisor, total)
+
+
+def _divisor(inputs: Inputs, reduction: Reduction, total: Total) -> Any:
+    """Return what `_plain.divisor_of` returns, counted as losses are summed."""
+    xp, shape = inputs.xp, inputs.x.shape
+    if not is_counted(reduction, shape, inputs.weight, inputs.where):
+        return divisor_of(inputs, reduction, total)
+    only = inputs._replace(targets=0.0, pos_weight=None, label_smoothing=0.0, dtype=xp.float64)
+    formula = partial(shares, reduction=reduction)
+    (count,) = evaluate(formula, only, reduction._replace(name="sum"), ("loss",), False, total)
+    kept = tuple(1 if axis in reduction.axes else n for axis, n in enumerate(shape))
+    return xp.reshape(count, kept)
 
 
 def is_fusable(formula: Formula, inputs: Inputs) -> bool:
     """Tell whether `cupy.fuse` is there, and traces the formula and casts to every dtype.
 
-    Not to bfloat16; and not what Dask's tasks pass for a formula to count with.
+    Not to bfloat16; and not what Dask's tasks pass for a formula to scale with.
     """
-    if _bound(formula)[0] not in (with_logits, with_probabilities):
+    if _bound(formula)[0] not in (with_logits, with_probabilities, shares):
         return False
     dtypes = [inputs.work, *(one.dtype for one in inputs.arrays().values())]
     return hasattr(inputs.xp, "fuse") and all(np.dtype(dtype).kind in "biuf" for dtype in dtypes)

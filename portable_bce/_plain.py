@@ -10,7 +10,7 @@ import numpy as np
 
 from portable_bce._checks import library
 from portable_bce._inputs import Inputs
-from portable_bce._reduce import Reduction, Total, denominator, is_counted
+from portable_bce._reduce import Reduction, Total, counted, denominator, is_counted
 
 # _formula.with_logits or _probability.with_probabilities: (xp, wanted, x, y, w, p, u) -> values
 Formula: TypeAlias = Callable[..., tuple[Any, ...]]
@@ -40,6 +40,14 @@ def divisor_of(inputs: Inputs, reduction: Reduction, total: Total) -> Any:
         if weight is not None and not isinstance(weight, float):
             weight = xp.astype(weight, inputs.work, copy=False)
     return denominator(reduction, xp, x, weight, inputs.where, total)
+
+
+def shares(
+    xp: Any, wanted: Any, x: Any, y: Any, w: Any, p: Any, u: Any, *, reduction: Reduction
+) -> tuple[Any, ...]:
+    """Stand in for the formula: what the denominator is the sum of."""
+    ones = xp.astype((x == x) | (x != x), x.dtype)  # cupy.fuse has no ones_like
+    return (counted(reduction, xp, ones, w, None),)
 
 
 def element_dtypes(

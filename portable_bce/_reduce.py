@@ -59,7 +59,7 @@ def denominator(
     if not is_counted(reduction, x.shape, weight, where):
         # Not float(): it would fix a length that torch.export keeps open.
         return 1.0 * math.prod([x.shape[axis] for axis in reduction.axes])
-    return total(xp, counted(reduction, xp, x, weight, where), reduction.axes)
+    return total(xp, counted(reduction, xp, xp.ones_like(x), weight, where), reduction.axes)
 
 
 def is_counted(reduction: Reduction, shape: tuple[Any, ...], weight: Any, where: Any) -> bool:
@@ -71,11 +71,10 @@ def is_counted(reduction: Reduction, shape: tuple[Any, ...], weight: Any, where:
     return where is not None or weighted or open_ended
 
 
-def counted(reduction: Reduction, xp: Any, x: Any, weight: Any, where: Any) -> Any:
+def counted(reduction: Reduction, xp: Any, ones: Any, weight: Any, where: Any) -> Any:
     """Return what each element adds to the denominator."""
-    terms = xp.ones_like(x)
-    if reduction.name == "weighted_mean" and weight is not None:
-        terms = weight * terms
+    is_weighted = reduction.name == "weighted_mean" and weight is not None
+    terms = weight * ones if is_weighted else ones
     return terms if where is None else xp.where(where, terms, 0.0)
 
 

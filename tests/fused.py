@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Unfused:
     """NumPy with a `fuse` that leaves a function as it is: what a runner does around one."""
 
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return function
+        return lambda x, *others: function(x.view(np.ndarray), *others)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(compat, name)
@@ -138,29 +138,33 @@ class Kernel:
 
     def source(self) -> str:
         """Return the CUDA source for contiguous arrays, as CuPy makes it."""
-        from cupy import ndarray
-        from cupy._core import _carray, _kernel, _scalar
-
-        infos = [
-            _kernel._ArgInfo(3, _scalar.CScalar, one.dtype, 0, True, True)
-            if scalar
-            else _kernel._ArgInfo(1, ndarray, one.dtype, 1, True, True)
-            for one, scalar in zip(
-                self.compiled.params[:-1],
-                [*self.scalars, *(False for _ in self.results)],
-                strict=True,
-            )
+        scalars = [*self.scalars, *(False for _ in self.results)]
+        values = [
+            one.dtype.type() if is_scalar else np.empty(1, one.dtype)
+            for one, is_scalar in zip(self.compiled.params[:-1], scalars, strict=True)
         ]
-        infos.append(_kernel._ArgInfo(2, _carray.Indexer, None, 1, True, True))
-        source: str = _kernel._get_elementwise_kernel_code(
-            tuple(infos),
-            _kernel._TypeMap(()),
-            self.compiled.params,
-            self.compiled.operation,
-            self.compiled.name,
-            self.compiled.preamble,
-        )
-        return source
+        return source(self.compiled, values, 1)
+
+
+def source(kernel: Any, arguments: Sequence[Any], ndim: int) -> str:
+    """Return the CUDA source of an elementwise kernel for arrays and numbers like these."""
+    from cupy import ndarray
+    from cupy._core import _carray, _kernel, _scalar
+
+    infos = [
+        _kernel._ArgInfo(1, ndarray, one.dtype, one.ndim, one.flags.c_contiguous, True)
+        if isinstance(one, np.ndarray)
+        else _kernel._ArgInfo(3, _scalar.CScalar, parameter.dtype, 0, True, True)
+        for one, parameter in zip(arguments, kernel.params, strict=False)
+    ]
+    indexer = _kernel._ArgInfo(2, _carray.Indexer, None, ndim, True, True)
+    dtypes = [one.dtype if isinstance(one, np.ndarray) else None for one in arguments]
+    given, made = tuple(dtypes[: kernel.nin]), tuple(dtypes[kernel.nin :])
+    *_, types = kernel._decide_params_type(given, made)
+    text = (kernel.params, kernel.operation, kernel.name, kernel.preamble)
+    made_of = _kernel._get_elementwise_kernel_code
+    code: str = made_of((*infos, indexer), types, *text, **kernel.kwargs)
+    return code
 
 
 def is_cast(operation: Any) -> bool:
@@ -177,7 +181,6 @@ def nvrtc() -> Callable[[str], str]:
     """Return what compiles CUDA source to PTX with CuPy's own options, or skip the test."""
     pytest.importorskip("cupy")
     from cuda import pathfinder
-    from cupy import _core
     from cupy.cuda import compiler
     from cupy_backends.cuda.libs import nvrtc as library
 
@@ -185,12 +188,8 @@ def nvrtc() -> Callable[[str], str]:
         library.getVersion()
     except pathfinder.DynamicLibNotFoundError:
         pytest.skip("no NVRTC: pip install nvidia-cuda-nvrtc, or the CUDA toolkit")
-    headers = pathfinder.find_nvidia_header_directory("cudart")
-    if headers is None:
-        pytest.skip("no CUDA headers: pip install nvidia-cuda-runtime, or the CUDA toolkit")
-    own = Path(_core.__file__).parent / "include"
-    include = [own, *(own / "cupy" / "_cccl").iterdir(), headers]
-    options = ("-std=c++17", "-ftz=true", "-arch=compute_80", *(f"-I{one}" for one in include))
+    include = [f"-I{one}" for one in headers()]
+    options = ("-std=c++17", "-ftz=true", "-arch=compute_80", *include)
     head = "".join(f"#include <cupy/{name}.cuh>\n" for name in ("complex", "carray"))
 
     def compiled(source: str) -> str:
@@ -199,6 +198,20 @@ def nvrtc() -> Callable[[str], str]:
         return str(ptx, "ascii")
 
     return compiled
+
+
+def headers() -> list[Path]:
+    """Return where CuPy's headers and CUDA's are, or skip the test."""
+    pytest.importorskip("cupy")
+    from cuda import pathfinder
+    from cupy import _core
+
+    found = pathfinder.find_nvidia_header_directory("cudart")
+    if found is None:
+        pytest.skip("no CUDA headers: pip install nvidia-cuda-runtime, or the CUDA toolkit")
+    own = Path(_core.__file__).parent / "include"
+    bundled = (one for one in (own / "cupy" / "_cccl").iterdir() if one.is_dir())
+    return [own, *bundled, Path(found)]
 
 
 def gathered(

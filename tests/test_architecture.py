@@ -16,7 +16,7 @@ ROWS = [
     ["_probability", "_checks"],
     ["_inputs", "_reduce"],
     ["_plain"],
-    ["_cuts"],
+    ["_cuts", "_fused_sums"],
     ["_sums"],
     ["_one_block"],
     ["_blocks", "_fused", "_torch", "_tasks"],

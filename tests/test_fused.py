@@ -64,10 +64,11 @@ def test_one_kernel_gives_what_plain_operations_give_to_the_last_bit(
         np.testing.assert_array_equal(one, other)
         np.testing.assert_array_equal(*(np.signbit(a) | np.isnan(a) for a in (one, other)))
     if isinstance(library, Traced):
-        (kernel,) = library.kernels
+        kernels = library.kernels.copy()
         library.kernels.clear()
         work = np.result_type(x.dtype, keywords.get("compute_dtype") or np.float32)
-        assert kernel.dtypes() <= {work.name, "bool"}
+        assert len(kernels) <= 2  # the first may count a denominator
+        assert all(kernel.dtypes() <= {work.name, "bool"} for kernel in kernels)
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (2, 0), (1,)])
@@ -182,7 +183,7 @@ def test_nvrtc_compiles_the_kernel_in_its_precision(traced: Traced, name: str, d
     compiled = nvrtc()
     keywords = {"x": np.ones((3, 4), dtype), "y": np.ones((3, 4), bool), **KERNELS[name]}
     fused(traced, *NAMES, **keywords)
-    (kernel,) = traced.kernels
+    *_, kernel = traced.kernels
     ptx = compiled(kernel.source())
     assert ptx.count(".entry") == 1
     # A denominator is summed in float64, and cast as it is read.

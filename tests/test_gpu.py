@@ -137,9 +137,29 @@ def test_elementwise_results_take_one_kernel(cupy: Any) -> None:
     assert len(launches(lambda: value_and_grad(x, x, reduction="none"))) == 1
 
 
-def test_a_mean_takes_one_kernel_two_for_the_sum_and_two_for_the_quotient(cupy: Any) -> None:
-    """At most: CuPy sums a thousand numbers in one; the quotient is divided and rounded."""
+@pytest.mark.parametrize(("size", "expected"), [(1000, 1), (10**6, 2)])
+def test_a_mean_takes_one_kernel_or_one_more_for_the_sums_of_blocks(
+    cupy: Any, size: int, expected: int
+) -> None:
     backends.skip_if_missing("torch-cuda")
-    x = cupy.ones(1000, dtype=cupy.float32)
+    x = cupy.ones(size, dtype=cupy.float32)
     found = launches(lambda: portable_bce.bce_with_logits_value_and_grad(x, x))
-    assert 2 <= len(found) <= 5, found
+    assert len(found) == expected, found
+
+
+def test_a_mask_takes_as_many_kernels_again_to_be_counted(cupy: Any) -> None:
+    backends.skip_if_missing("torch-cuda")
+    x = cupy.ones(10**6, dtype=cupy.float32)
+    kept = x > 0
+    found = launches(lambda: portable_bce.bce_with_logits_value_and_grad(x, x, where=kept))
+    assert len(found) == 4, found
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("size", [1, 4096, 4097, 10**7 + 1])
+def test_equal_losses_have_a_mean_of_the_same_size(cupy: Any, dtype: str, size: int) -> None:
+    """Where no rounding cancels another."""
+    x = cupy.full(size, -2, dtype=dtype)
+    loss, _ = portable_bce.bce_with_logits_value_and_grad(x, 0)
+    (one,) = portable_bce.bce_with_logits(x[:1], 0, reduction="none").get()
+    assert ulp.distance(loss.get(), one) <= contract.SUM
