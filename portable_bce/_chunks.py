@@ -51,26 +51,6 @@ def evaluate(
     return tuple(result(index, name) for index, name in enumerate(wanted, start=1))
 
 
-def scaled(
-    inputs: Inputs,
-    derivative: Any,
-    cotangent: Any,
-    dtype: Any,
-    summed: bool,
-    run: Callable[..., tuple[Any, ...]],
-) -> Any:
-    """Return a pullback's product in ``dtype``, masked; ``summed`` to one number if asked.
-
-    As a formula that ``run`` evaluates: chunk by chunk, in one task.
-    """
-    given = inputs._replace(
-        x=derivative, targets=0.0, weight=cotangent, pos_weight=None, dtype=dtype
-    )
-    axes = tuple(range(derivative.ndim))
-    reduction = Reduction("sum", axes) if summed else Reduction("none", ())
-    return run(_tasks.product, given, reduction, ("loss",))[0]
-
-
 def _planned(
     inputs: Inputs, reduction: Reduction, wanted: tuple[str, ...], rounded: bool, total: Total
 ) -> _tasks.Plan:

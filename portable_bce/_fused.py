@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from portable_bce import _fused_sums, _plain
-from portable_bce._formula import with_logits
 from portable_bce._inputs import Inputs
 from portable_bce._plain import (
     Formula,
@@ -28,7 +27,6 @@ from portable_bce._plain import (
     reduced,
     shares,
 )
-from portable_bce._probability import with_probabilities
 from portable_bce._reduce import Reduction, Total, is_counted
 
 # Configurations kept; a training needs two or three.
@@ -44,7 +42,7 @@ def evaluate(
     total: Total,
 ) -> tuple[Any, ...]:
     """Return what `_plain.evaluate` returns, a Python number taken as an array of it."""
-    if not is_fusable(formula, inputs):
+    if not is_fusable(inputs):
         return _plain.evaluate(formula, inputs, reduction, wanted, rounded, total)
     divisor = _divisor(inputs, reduction, total)
     dtypes = element_dtypes(inputs, reduction, wanted, rounded)
@@ -76,13 +74,8 @@ def _divisor(inputs: Inputs, reduction: Reduction, total: Total) -> Any:
     return xp.reshape(count, kept)
 
 
-def is_fusable(formula: Formula, inputs: Inputs) -> bool:
-    """Tell whether `cupy.fuse` is there, and traces the formula and casts to every dtype.
-
-    Not to bfloat16; and not what Dask's tasks pass for a formula to scale with.
-    """
-    if _bound(formula)[0] not in (with_logits, with_probabilities, shares):
-        return False
+def is_fusable(inputs: Inputs) -> bool:
+    """Tell whether `cupy.fuse` is there and casts to every dtype: not to bfloat16."""
     dtypes = [inputs.work, *(one.dtype for one in inputs.arrays().values())]
     return hasattr(inputs.xp, "fuse") and all(np.dtype(dtype).kind in "biuf" for dtype in dtypes)
 

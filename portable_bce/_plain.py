@@ -50,6 +50,11 @@ def shares(
     return (counted(reduction, xp, ones, w, None),)
 
 
+def product(xp: Any, wanted: Any, x: Any, y: Any, w: Any, p: Any, u: Any) -> tuple[Any, ...]:
+    """Stand in for the formula: a derivative times a cotangent."""
+    return (x if w is None else w * x,)
+
+
 def element_dtypes(
     inputs: Inputs, reduction: Reduction, wanted: tuple[str, ...], rounded: bool
 ) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from portable_bce import _blocks, _chunks, _fused, _plain
 from portable_bce._checks import library
 from portable_bce._inputs import Inputs
-from portable_bce._plain import Formula, masked, quiet, settled
+from portable_bce._plain import Formula, masked, product, quiet, settled
 from portable_bce._reduce import Reduction, Total, library_total, pairwise_total
 
 # (formula, inputs, reduction, wanted, rounded, total) -> values
@@ -62,15 +62,18 @@ def scaled(
     inputs: Inputs, derivative: Any, cotangent: Any, dtype: Any, *, summed: bool = False
 ) -> Any:
     """Return a pullback's product in ``dtype``, masked; ``summed`` to one number if asked."""
-    xp = inputs.xp
-    if library(xp) == "dask.array":
-        return _chunks.scaled(inputs, derivative, cotangent, dtype, summed, run)
+    xp, axes = inputs.xp, tuple(range(derivative.ndim))
+    if library(xp) in ("cupy", "dask.array"):  # in one kernel, or in one task a chunk
+        given = inputs._replace(
+            x=derivative, targets=0.0, weight=cotangent, pos_weight=None, dtype=dtype
+        )
+        reduction = Reduction("sum", axes) if summed else Reduction("none", ())
+        return run(product, given, reduction, ("loss",))[0]
     with quiet(xp):
-        product = masked(inputs, cotangent * derivative)
+        value = masked(inputs, cotangent * derivative)
         if summed:
-            axes = tuple(range(product.ndim))
-            product = xp.squeeze(runner_of(xp).total(xp, product, axes), axis=axes)
-        return settled(xp, product, dtype)
+            value = xp.squeeze(runner_of(xp).total(xp, value, axes), axis=axes)
+        return settled(xp, value, dtype)
 
 
 def _on_torch(*arguments: Any) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from array_api_compat import array_namespace
 
 from portable_bce._formula import with_logits
 from portable_bce._inputs import Inputs
-from portable_bce._plain import Formula, divided, masked, quiet, settled, shares
+from portable_bce._plain import Formula, divided, masked, product, quiet, settled, shares
 from portable_bce._reduce import Reduction, denominator, is_counted
 from portable_bce._sums import compensated, two_sum, wide
 
@@ -101,11 +101,6 @@ class Evaluate:
             return xp.full(shape, length, dtype=self.plan.wide)
         only = chunk._replace(targets=0.0, pos_weight=None)
         return self._run(partial(shares, reduction=reduction), only, ("loss",))[0]
-
-
-def product(xp: Any, wanted: Any, x: Any, y: Any, w: Any, p: Any, u: Any) -> tuple[Any, ...]:
-    """Stand in for the formula: a derivative times a cotangent."""
-    return (x if w is None else w * x,)
 
 
 def called(name: str, formula: Formula) -> str:

@@ -12,9 +12,10 @@ import pytest
 
 from portable_bce import _contract as contract
 from portable_bce import _fused, _fused_sums
+from portable_bce._runners import scaled
 from portable_bce.testing import ulp
 from tests.emulated import Emulated
-from tests.fused import KERNELS, NAMES, Unfused, fused, nvrtc, source
+from tests.fused import KERNELS, NAMES, Unfused, fused, gathered, nvrtc, source
 
 NAME = "binary_cross_entropy_sum"
 DTYPES = ["float16", "float32", "float64"]
@@ -228,6 +229,30 @@ def test_a_denominator_is_the_sum_of_what_is_kept(
     shares = np.broadcast_to(weight, (3, 4)) if reduction == "weighted_mean" else np.ones((3, 4))
     kept = np.where(mask, shares, 0).sum(axis=axis, keepdims=True)
     np.testing.assert_array_equal(mean, slope / kept)
+
+
+class Named(Emulated):
+    """What `_runners` takes for CuPy."""
+
+    __name__ = "array_api_compat.cupy"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cotangent", [1.0, -3.0, np.float32(0.1), np.ones((3, 1))])
+def test_a_pullback_is_one_kernel(emulated: Emulated, dtype: str, cotangent: Any) -> None:
+    library, mask = Named(), np.arange(12).reshape(3, 4) % 5 > 0
+    x = np.ones((3, 4), dtype)
+    inputs, _ = gathered(library, x, x, where=mask, weight=x, label_smoothing=0.1)
+    work = np.dtype(inputs.work)
+    slope = np.where(mask, 0.1, np.nan).astype(work)
+    factor = cotangent if isinstance(cotangent, float) else np.asarray(cotangent, work)
+    products = np.where(mask, np.asarray(cotangent, work) * slope, 0)
+    got = scaled(inputs, slope, factor, x.dtype)
+    assert len(library.launches) == 1
+    np.testing.assert_array_equal(got, products.astype(dtype), strict=True)
+    total = scaled(inputs, slope, factor, x.dtype, summed=True)
+    assert library.launches[1:] == [NAME]
+    assert_rounded(total, math.fsum(products.ravel()), x.dtype)
 
 
 def compiled(

@@ -155,6 +155,13 @@ def test_a_mask_takes_as_many_kernels_again_to_be_counted(cupy: Any) -> None:
     assert len(found) == 4, found
 
 
+def test_a_pullback_takes_one_kernel_for_each_derivative(cupy: Any) -> None:
+    backends.skip_if_missing("torch-cuda")
+    x = cupy.ones(10**6, dtype=cupy.float16)
+    _, pullback = portable_bce.bce_with_logits_vjp(x, x, where=x > 0)
+    assert len(launches(lambda: pullback(2.0, targets=False))) == 1
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("size", [1, 4096, 4097, 10**7 + 1])
 def test_equal_losses_have_a_mean_of_the_same_size(cupy: Any, dtype: str, size: int) -> None:
