@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from portable_bce._backends import BACKENDS, UnavailableError
+from portable_bce._contract import DTYPES
 from portable_bce._demo.solvers import SOLVERS
 
 # module that a command may miss -> (its name on PyPI, the extra that brings it, by default
@@ -26,7 +27,6 @@ _PACKAGES = {
 }
 # Dask's arrays have no linear solver that the demo could call.
 DEMO = tuple(name for name in BACKENDS if name != "dask")
-_DTYPES = ("float16", "bfloat16", "float32", "float64")
 _TIMED = ("numpy", "torch", "jax")
 _TASKS = ("value_and_grad", "loss", "losses", "grad", "grad_and_hess")
 _TARGETS = ("hard", "soft", "plain", "weighted", "all")
@@ -103,7 +103,7 @@ def _add_verify(commands: Any) -> None:
     add = parser.add_argument
     add("--backend", nargs="+", choices=tuple(BACKENDS), default=[], help="default: all installed")
     add("--device", metavar="LABEL", help="such as cpu or cuda:0; default: all")
-    add("--dtype", nargs="+", choices=_DTYPES, default=[], help="default: all")
+    add("--dtype", nargs="+", choices=DTYPES, default=[], help="default: all")
     add("--compute-dtype", choices=["float64"], help="compute float32 so (and only that)")
     add("--peers", action="store_true", help="measure what others call, too")
     add("--exhaustive", action="store_true", help="every logit, not a sample")
@@ -146,7 +146,7 @@ def _add_bench(commands: Any) -> None:
     add("--backend", nargs="+", choices=backends, default=list(_TIMED), help=about)
     add("--task", nargs="+", choices=_TASKS, default=["value_and_grad"], help="what is computed")
     add("--size", nargs="+", type=int, default=[1, 10**4, 10**6], metavar="N", help="elements")
-    timed = [name for name in _DTYPES if name != "bfloat16"]
+    timed = [name for name in DTYPES if name != "bfloat16"]
     add("--dtype", nargs="+", choices=timed, default=timed[1:], help="default: float32 and float64")
     add("--seconds", type=float, default=1.0, metavar="S", help="for each figure (default: 1)")
     add("--threads", type=int, default=1, metavar="N", help="1 (by CPU time) or more (by the wall)")

@@ -48,6 +48,9 @@ Sums and agreement
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 ROUNDED_ONCE = 0.501
 PER_FACTOR = 2.0
@@ -124,6 +127,11 @@ def bounds_for(
     Bounds
         In ULP of the dtype.
 
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype is not one of these names.
+
     Examples
     --------
     >>> from portable_bce.testing import bounds_for
@@ -132,6 +140,9 @@ def bounds_for(
     >>> bounds_for("float32", "float64")
     Bounds(loss=0.501, grad=0.501, hess=0.501)
     """
+    _check("dtype", dtype)
+    if compute_dtype is not None:
+        _check("compute_dtype", compute_dtype)
     if dtype in ("float16", "bfloat16") or (dtype == "float32" and compute_dtype == "float64"):
         return ONCE
     if dtype == "float64":
@@ -139,3 +150,12 @@ def bounds_for(
     else:
         plain = HARD if hard and not (weighted or factors) else SOFT
     return plain.widened(WEIGHT * weighted + PER_FACTOR * factors)
+
+
+def _check(name: str, dtype: Any) -> None:
+    """Require a name that the table knows."""
+    known = ", ".join(f'"{one}"' for one in DTYPES)
+    if not isinstance(dtype, str):
+        raise TypeError(f"`{name}` must be a name, {known}; got {type(dtype).__name__}")
+    if dtype not in DTYPES:
+        raise ValueError(f'`{name}` must be one of {known}; got "{dtype}"')

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portable_bce.testing import LAWS, check
+from portable_bce.testing import LAWS, bounds_for, check
 
 ERRORS: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
@@ -129,6 +129,26 @@ def test_errors_say_what_was_required_and_how_to_mend_it(
     arguments = {"implementation": untouched, "xp": np, **changed}
     with pytest.raises(kind, match=f"^{re.escape(message)}$"):
         check(arguments.pop("implementation"), **arguments)
+
+
+NAMES = '"float16", "bfloat16", "float32", "float64"'
+
+
+@pytest.mark.parametrize("name", ["dtype", "compute_dtype"])
+@pytest.mark.parametrize(
+    ("value", "kind", "rest"),
+    [
+        (np.float32, TypeError, f"a name, {NAMES}; got type"),
+        (np.dtype("float32"), TypeError, f"a name, {NAMES}; got Float32DType"),
+        ("float8", ValueError, f'one of {NAMES}; got "float8"'),
+        ("", ValueError, f'one of {NAMES}; got ""'),
+    ],
+)
+def test_bounds_are_of_dtypes_that_the_table_knows(
+    name: str, value: Any, kind: type[Exception], rest: str
+) -> None:
+    with pytest.raises(kind, match=f"^{re.escape(f'`{name}` must be {rest}')}$"):
+        bounds_for(**{"dtype": "float32", name: value})
 
 
 def test_dtype_that_the_library_lacks_is_said() -> None:
