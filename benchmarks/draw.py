@@ -1,5 +1,7 @@
 """Draw docs/speed-*.svg: our time in units of each peer's, against the number of elements.
 
+On a GPU, everybody's time in units of the floor's.
+
 python benchmarks/draw.py
 """
 
@@ -31,6 +33,17 @@ LOOK = {
 }
 
 
+FLOOR = "floor: read x, y, write one, CuPy"
+ON_A_GPU = {
+    "portable_bce, CuPy": ("ours, CuPy", "#1F83C9"),
+    "the same, not fused, CuPy": ("ours, not fused", "#808080"),
+    "PyTorch, PyTorch": ("PyTorch", "#D55E00"),
+    "PyTorch, compiled PyTorch": ("PyTorch, compiled", "#C76A9D"),
+    "portable_bce, by autograd, compiled PyTorch": ("ours, compiled PyTorch", "#A6761D"),
+    "portable_bce, JAX": ("ours, JAX", "#009E73"),
+}
+
+
 def draw(results: list[dict[str, Any]], dtype: str) -> None:
     """Draw the ratios of one dtype, with their quartiles."""
     figure, axis = plt.subplots()
@@ -54,9 +67,31 @@ def draw(results: list[dict[str, Any]], dtype: str) -> None:
     figure.savefig(DOCS / f"speed-{dtype}.svg", metadata={"Date": None})
 
 
+def draw_gpu(results: list[dict[str, Any]]) -> None:
+    """Draw what a call takes on a GPU, by the medians of one run."""
+    medians: dict[str, dict[int, float]] = {}
+    for one in results:
+        if (one["task"], one["dtype"]) == ("value_and_grad", "float32"):
+            for who, key in ((one["ours"], "our"), (one["other"], "their")):
+                medians.setdefault(who, {})[one["size"]] = one[f"{key} median, ns an element"]
+    figure, axis = plt.subplots()
+    for name, (label, colour) in ON_A_GPU.items():
+        found = medians.get(name, {})
+        times = [value / medians[FLOOR][size] for size, value in found.items()]
+        axis.plot(list(found), times, color=colour, marker=".", label=label)
+    axis.axhline(1, color="#808080", lw=1.2, ls=":")
+    axis.set(xscale="log", yscale="log", xlabel="elements", title="loss and gradient, float32")
+    axis.set_ylabel("time / the floor's")
+    axis.legend()
+    figure.savefig(DOCS / "speed-gpu.svg", metadata={"Date": None})
+
+
 def main() -> None:
     """Draw each dtype."""
     plt.style.use(DOCS / "pictures" / "look.mplstyle")
+    on_a_gpu = HERE / "data" / "gpu.json"
+    if on_a_gpu.exists():
+        draw_gpu(json.loads(on_a_gpu.read_text())["results"])
     run = json.loads((HERE / "data" / "one-thread.json").read_text())
     for dtype in run["request"]["dtypes"]:
         draw(run["results"], dtype)

@@ -13,7 +13,21 @@ from typing import Any, NamedTuple
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "speed.md"
 DATA = HERE / "data"
+FLOOR = "floor: read x, y, write one"
 OURS, AUTOGRAD = "portable_bce", "portable_bce, by autograd"
+
+
+GPU = """
+![float32: the time of each library in units of the floor](speed-gpu.svg)
+
+Each sample waits for the device before and after. To see it on your GPU, and to write this section:
+
+```console
+$ python benchmarks/run.py 1 gpu
+$ python benchmarks/report.py
+$ python benchmarks/draw.py
+```
+"""
 
 
 class Goal(NamedTuple):
@@ -41,6 +55,14 @@ GOALS = [
     Goal("torch", AUTOGRAD, "PyTorch", "float32", 10**4, 1.0),
     Goal("torch", AUTOGRAD, "PyTorch", "float32", 10**6, 1.0),
     Goal("torch", AUTOGRAD, "PyTorch", "float32", 10**7, 0.35),
+    *(
+        Goal("gpu", f"{OURS}, CuPy", other, dtype, 10**8, ratio)
+        for other, ratio in (
+            (f"{FLOOR}, CuPy", 1.25),
+            ("PyTorch, PyTorch", 0.33),
+        )
+        for dtype in ("float16", "float32", "float64")
+    ),
 ]
 
 
@@ -85,7 +107,7 @@ def ratios(run: dict[str, Any], task: str) -> Iterator[str]:
     for dtype in run["request"]["dtypes"]:
         rows: dict[str, list[str]] = {}
         for one in run["results"]:
-            if one["task"] == task and one["dtype"] == dtype:
+            if one["task"] == task and one["dtype"] == dtype and is_shown(one):
                 ours = one["ours"].replace("portable_bce", "ours")
                 name = f"{one['group']}: {ours} / {one['other']}"
                 rows.setdefault(name, []).append(shown(one["ratio"]))
@@ -93,6 +115,12 @@ def ratios(run: dict[str, Any], task: str) -> Iterator[str]:
         yield f"{task}, {dtype}\n\n" + table(
             ("", *sizes), ([name, *cells] for name, cells in rows.items())
         )
+
+
+def is_shown(one: dict[str, Any]) -> bool:
+    """Tell whether a pair is of interest: on a GPU, of one library, or ours on CuPy."""
+    mine, its = (one[who].rpartition(", ")[2] for who in ("ours", "other"))
+    return one["group"] != "gpu" or mine in ("CuPy", its)
 
 
 def nanoseconds(run: dict[str, Any]) -> str:
@@ -103,7 +131,7 @@ def nanoseconds(run: dict[str, Any]) -> str:
             continue
         for who, key in ((one["ours"], "our"), (one["other"], "their")):
             cells = rows.setdefault(f"{one['group']}: {who}", {})
-            cells[one["size"]] = f"{one[f'{key} median, ns an element']:,.2f}"
+            cells[one["size"]] = _digits(one[f"{key} median, ns an element"])
     sizes = run["request"]["sizes"]
     return table(
         ("", *(f"n = {size:,}" for size in sizes)),
@@ -111,13 +139,19 @@ def nanoseconds(run: dict[str, Any]) -> str:
     )
 
 
+def _digits(value: float) -> str:
+    return f"{value:,.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
 def machine(run: dict[str, Any]) -> str:
     about, versions = run["machine"], run.get("versions", {})
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     uses = about["numpy dispatch"]
+    device = "".join(f"{name} {value}, " for name, value in about.get("device", {}).items())
     return (
-        f"{about['cpu']}, {about['system']}, Python {about['python']}, {packages}; NumPy computes "
-        f"exp by {uses['exp float32']} and log1p by {uses['log1p float32']}; {about['date']}"
+        f"{device}{about['cpu']}, {about['system']}, Python {about['python']}, {packages}; "
+        f"NumPy computes exp by {uses['exp float32']} and log1p by {uses['log1p float32']}; "
+        f"{about['date']}"
     )
 
 
@@ -141,13 +175,18 @@ def main() -> None:
         "two-threads": "## Two threads, by the wall",
         "without-avx512": "## Without AVX-512",
         "without-avx2": "## Without AVX2",
+        "gpu": "## On a GPU",
     }
     for name, title in titles.items():
         other = load(name)
         if other is not None:
             parts += [title, machine(other) + "."]
+            if name == "gpu":
+                parts += [GPU, goals(other)]
             for task in other["request"]["tasks"]:
                 parts += ratios(other, task)
+            if name == "gpu":
+                parts.append(nanoseconds(other))
     parts += ["## Memory", memory()]
     PAGE.write_text("\n\n".join(part.strip() for part in parts) + "\n")
 

@@ -1,12 +1,13 @@
 """Run everything that docs/speed.md publishes, into benchmarks/data: 15 minutes, undisturbed.
 
-    python benchmarks/run.py [seconds for each figure]
+    python benchmarks/run.py [seconds for each figure [names of the reports]]
 
-Each report is written once: what is there is kept.
+Each report is written once: what is there is kept. "gpu" needs a device.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -25,6 +26,10 @@ RUNS = {
     "two-threads": (f"--task value_and_grad losses --threads 2 {SIZES}", ""),
     "without-avx512": (f"--backend numpy {SIZES}", "X86_V4 AVX512_ICL AVX512_SPR"),
     "without-avx2": (f"--backend numpy {SIZES}", "X86_V4 AVX512_ICL AVX512_SPR X86_V3"),
+    "gpu": (
+        "--backend gpu --size 10000 1000000 100000000 --dtype float16 float32 float64",
+        "",
+    ),
 }
 # Peak memory beside the arguments, in gradients' sizes, of one call at 10^8 float32.
 MEMORY = {
@@ -86,12 +91,22 @@ def memory() -> None:
     report.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def main(seconds: str = "1") -> None:
+def has_device() -> bool:
+    """Tell whether CuPy finds a GPU."""
+    if importlib.util.find_spec("cupy") is None:
+        return False
+    return bool(importlib.import_module("cupy").cuda.is_available())
+
+
+def main(seconds: str = "1", *names: str) -> None:
     """Run all that has no report yet."""
     DATA.mkdir(exist_ok=True)
-    for name, (options, without) in RUNS.items():
-        bench(name, options, without, seconds)
-    memory()
+    able = [name for name in RUNS if name != "gpu" or has_device()]
+    for name in names or able:
+        if name in RUNS:
+            bench(name, *RUNS[name], seconds)
+    if not names or "memory" in names:
+        memory()
 
 
 if __name__ == "__main__":
