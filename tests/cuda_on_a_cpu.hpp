@@ -58,3 +58,5 @@ static void launch(unsigned int grid, unsigned int block, bool is_backwards, voi
   free(threads);
   free(stacks);
 }
+
+#include <cupy/carray.cuh>
