@@ -101,6 +101,9 @@ def has_device() -> bool:
 def main(seconds: str = "1", *names: str) -> None:
     """Run all that has no report yet."""
     DATA.mkdir(exist_ok=True)
+    unknown = set(names) - {*RUNS, "memory"}
+    if unknown:
+        sys.exit(f"no report is named {', '.join(unknown)}; there are {', '.join(RUNS)}, memory")
     able = [name for name in RUNS if name != "gpu" or has_device()]
     for name in names or able:
         if name in RUNS:

@@ -7,8 +7,8 @@ gradient move 12 bytes an element of float32 in place of 20.
 keeps what lies between in memory all the same, on a grid of one multiprocessor
 (cupy#9008). So the operation that it traced from the formula is put inside a loop that
 sums, in a kernel of the same public kind, `cupy.ElementwiseKernel`. Each thread sums every
-n-th loss, each block its threads in pairs, and the last block, in a launch of its own
-unless it is the only one, the blocks.
+n-th loss, each block its threads in pairs, and a second launch the blocks, if there are
+several.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from portable_bce._reduce import Reduction
 THREADS = 512  # of a block; a power of two
 # Enough to keep any device busy, few enough that their sums are nothing beside the losses.
 BLOCKS = 8192
-# Elements that one block sums as fast as many, for want of a second launch.
+# Up to so many elements one block sums them all, which spares the second launch.
 ALONE = 8 * THREADS
 # Configurations kept, as in _fused.
 KERNELS = 256

@@ -138,8 +138,8 @@ NAMES = '"float16", "bfloat16", "float32", "float64"'
 @pytest.mark.parametrize(
     ("value", "kind", "rest"),
     [
-        (np.float32, TypeError, f"a name, {NAMES}; got type"),
-        (np.dtype("float32"), TypeError, f"a name, {NAMES}; got Float32DType"),
+        (np.float32, TypeError, f'a name, {NAMES}; got type. Use "float32"'),
+        (np.dtype("float32"), TypeError, f'a name, {NAMES}; got Float32DType. Use "float32"'),
         ("float8", ValueError, f'one of {NAMES}; got "float8"'),
         ("", ValueError, f'one of {NAMES}; got ""'),
     ],
