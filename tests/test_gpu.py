@@ -165,8 +165,8 @@ def test_a_pullback_takes_one_kernel_for_each_derivative(cupy: Any) -> None:
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("size", [1, 4096, 4097, 10**7 + 1])
 def test_equal_losses_have_a_mean_of_the_same_size(cupy: Any, dtype: str, size: int) -> None:
-    """Where no rounding cancels another."""
+    """Where no rounding cancels another; NVRTC contracts products in two kernels apart."""
     x = cupy.full(size, -2, dtype=dtype)
     loss, _ = portable_bce.bce_with_logits_value_and_grad(x, 0)
     (one,) = portable_bce.bce_with_logits(x[:1], 0, reduction="none").get()
-    assert ulp.distance(loss.get(), one) <= contract.SUM
+    assert ulp.distance(loss.get(), one) <= contract.SUM + contract.CONTRACTED
