@@ -7,7 +7,6 @@ python benchmarks/draw.py
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import matplotlib as mpl
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
+from report import FLOOR, load, medians
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
@@ -33,7 +33,6 @@ LOOK = {
 }
 
 
-FLOOR = "floor: read x, y, write one, CuPy"
 ON_A_GPU = {
     "portable_bce, CuPy": ("ours, CuPy", "#1F83C9"),
     "the same, not fused, CuPy": ("ours, not fused", "#808080"),
@@ -67,18 +66,15 @@ def draw(results: list[dict[str, Any]], dtype: str) -> None:
     figure.savefig(DOCS / f"speed-{dtype}.svg", metadata={"Date": None})
 
 
-def draw_gpu(results: list[dict[str, Any]]) -> None:
+def draw_gpu(run: dict[str, Any]) -> None:
     """Draw what a call takes on a GPU, by the medians of one run."""
-    medians: dict[str, dict[int, float]] = {}
-    for one in results:
-        if (one["task"], one["dtype"]) == ("value_and_grad", "float32"):
-            for who, key in ((one["ours"], "our"), (one["other"], "their")):
-                medians.setdefault(who, {})[one["size"]] = one[f"{key} median, ns an element"]
     figure, axis = plt.subplots()
+    found = medians(run)
+    floor = found[f"gpu: {FLOOR}"]
     for name, (label, colour) in ON_A_GPU.items():
-        found = medians.get(name, {})
-        times = [value / medians[FLOOR][size] for size, value in found.items()]
-        axis.plot(list(found), times, color=colour, marker=".", label=label)
+        cells = found.get(f"gpu: {name}", {})
+        times = [value / floor[size] for size, value in cells.items()]
+        axis.plot(list(cells), times, color=colour, marker=".", label=label)
     axis.axhline(1, color="#808080", lw=1.2, ls=":")
     axis.set(xscale="log", yscale="log", xlabel="elements", title="loss and gradient, float32")
     axis.set_ylabel("time / the floor's")
@@ -89,10 +85,11 @@ def draw_gpu(results: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Draw each dtype."""
     plt.style.use(DOCS / "pictures" / "look.mplstyle")
-    on_a_gpu = HERE / "data" / "gpu.json"
-    if on_a_gpu.exists():
-        draw_gpu(json.loads(on_a_gpu.read_text())["results"])
-    run = json.loads((HERE / "data" / "one-thread.json").read_text())
+    on_a_gpu = load("gpu")
+    if on_a_gpu is not None:
+        draw_gpu(on_a_gpu)
+    run = load("one-thread")
+    assert run is not None
     for dtype in run["request"]["dtypes"]:
         draw(run["results"], dtype)
 

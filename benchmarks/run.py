@@ -7,7 +7,6 @@ Each report is written once: what is there is kept. "gpu" needs a device.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from portable_bce._backends import UnavailableError, open_backend
 from portable_bce._machine import described
 
 DATA = Path(__file__).parent / "data"
@@ -26,10 +26,7 @@ RUNS = {
     "two-threads": (f"--task value_and_grad losses --threads 2 {SIZES}", ""),
     "without-avx512": (f"--backend numpy {SIZES}", "X86_V4 AVX512_ICL AVX512_SPR"),
     "without-avx2": (f"--backend numpy {SIZES}", "X86_V4 AVX512_ICL AVX512_SPR X86_V3"),
-    "gpu": (
-        "--backend gpu --size 10000 1000000 100000000 --dtype float16 float32 float64",
-        "",
-    ),
+    "gpu": ("--backend gpu --size 10000 1000000 100000000 --dtype float16 float32 float64", ""),
 }
 # Peak memory beside the arguments, in gradients' sizes, of one call at 10^8 float32.
 MEMORY = {
@@ -93,9 +90,11 @@ def memory() -> None:
 
 def has_device() -> bool:
     """Tell whether CuPy finds a GPU."""
-    if importlib.util.find_spec("cupy") is None:
+    try:
+        with open_backend("cupy"):
+            return True
+    except (ModuleNotFoundError, UnavailableError):
         return False
-    return bool(importlib.import_module("cupy").cuda.is_available())
 
 
 def main(seconds: str = "1", *names: str) -> None:
