@@ -154,10 +154,11 @@ def bounds_for(
 
 def _check(name: str, dtype: Any) -> None:
     """Require a name that the table knows."""
+    if isinstance(dtype, str) and dtype in DTYPES:
+        return
     known = ", ".join(f'"{one}"' for one in DTYPES)
     if not isinstance(dtype, str):
         raise TypeError(
             f'`{name}` must be a name, {known}; got {type(dtype).__name__}. Use "float32"'
         )
-    if dtype not in DTYPES:
-        raise ValueError(f'`{name}` must be one of {known}; got "{dtype}"')
+    raise ValueError(f'`{name}` must be one of {known}; got "{dtype}"')

@@ -17,20 +17,17 @@ from typing import Any
 import numpy as np
 
 from portable_bce import _fused_sums, _plain
+from portable_bce._fused_sums import KERNELS
 from portable_bce._inputs import Inputs
 from portable_bce._plain import (
     Formula,
-    divisor_of,
     element_dtypes,
     elements,
     operands,
     reduced,
     shares,
 )
-from portable_bce._reduce import Reduction, Total, is_counted
-
-# Configurations kept; a training needs two or three.
-KERNELS = 256
+from portable_bce._reduce import Reduction, Total, denominator, is_counted
 
 
 def evaluate(
@@ -66,7 +63,7 @@ def _divisor(inputs: Inputs, reduction: Reduction, total: Total) -> Any:
     """Return what `_plain.divisor_of` returns, counted as losses are summed."""
     xp, shape = inputs.xp, inputs.x.shape
     if not is_counted(reduction, shape, inputs.weight, inputs.where):
-        return divisor_of(inputs, reduction, total)
+        return denominator(reduction, xp, inputs.x, inputs.weight, inputs.where, total)
     only = inputs._replace(targets=0.0, pos_weight=None, label_smoothing=0.0, dtype=xp.float64)
     formula = partial(shares, reduction=reduction)
     (count,) = evaluate(formula, only, reduction._replace(name="sum"), ("loss",), False, total)

@@ -26,7 +26,7 @@ THREADS = 512  # of a block; a power of two
 BLOCKS = 8192
 # Up to so many elements one block sums them all, which spares the second launch.
 ALONE = 8 * THREADS
-# Configurations kept, as in _fused.
+# Configurations kept; a training needs two or three.
 KERNELS = 256
 
 SUM = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.fused import KERNELS, NAMES, Unfused, fused, gathered, nvrtc, source
 
 NAME = "binary_cross_entropy_sum"
 DTYPES = ["float16", "float32", "float64"]
+EVERY_KERNEL = pytest.mark.parametrize(("name", "dtype"), list(itertools.product(KERNELS, DTYPES)))
 
 
 @pytest.fixture
@@ -60,8 +62,7 @@ def assert_rounded(got: Any, exact: float, dtype: Any) -> None:
         assert ulp.distance(got, np.asarray(exact).astype(dtype)).max() <= contract.SUM
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", KERNELS)
+@EVERY_KERNEL
 def test_the_loss_is_the_sum_of_the_losses_that_would_be_written(
     emulated: Emulated, name: str, dtype: str
 ) -> None:
@@ -73,8 +74,7 @@ def test_the_loss_is_the_sum_of_the_losses_that_would_be_written(
     assert_rounded(loss, exact, keywords["x"].dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", KERNELS)
+@EVERY_KERNEL
 def test_derivatives_beside_a_sum_are_those_beside_losses_to_the_last_bit(
     emulated: Emulated, name: str, dtype: str
 ) -> None:
@@ -278,8 +278,7 @@ def test_counting_reads_nothing_but_the_mask(
     assert loads in ({"\tld.global.u8"}, {"\tld.global.nc.u8"})
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", KERNELS)
+@EVERY_KERNEL
 def test_nvrtc_compiles_the_kernel_and_adds_only_sums_in_float64(
     emulated: Emulated, monkeypatch: pytest.MonkeyPatch, name: str, dtype: str
 ) -> None:
