@@ -41,7 +41,7 @@ def run_tests(session: nox.Session, *arguments: str, require: str) -> None:
     (unpacked,) = away.iterdir()
     shutil.rmtree(unpacked / "portable_bce")
     with session.chdir(unpacked):
-        session.run("pytest", *arguments, env={"PORTABLE_BCE_REQUIRE": require})
+        session.run("python", "-m", "pytest", *arguments, env={"PORTABLE_BCE_REQUIRE": require})
 
 
 @nox.session
@@ -63,9 +63,19 @@ def minimum(session: nox.Session) -> None:
 
 
 @nox.session
+def emulated(session: nox.Session) -> None:
+    """Test the built wheel on CuPy without a GPU, on a device that is this CPU: needs g++."""
+    session.install(f"{wheel(session)}[dask,demo,verify]", *group("emulated"), *group("test"))
+    options = ("-p", "tests.emulated", "-m", "gpu", "-k", "not torch-cuda and not jax-gpu")
+    run_tests(session, *options, "-n", "auto", *session.posargs, require="cupy")
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """Test the built wheel on CuPy, CUDA tensors and JAX's GPU arrays: needs an NVIDIA GPU."""
-    session.install(f"{wheel(session)}[cupy,torch,demo,verify]", "jax[cuda13]>=0.8", *group("test"))
+    session.install(
+        f"{wheel(session)}[cupy,dask,torch,demo,verify]", "jax[cuda13]>=0.8", *group("test")
+    )
     run_tests(session, "-m", "gpu", *session.posargs, require="gpu")
 
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,15 @@ def tracing(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, Grad]]:
     backends.skip_if_missing(name)
     with autodiff.opened(request.param) as opened:
         yield opened
+
+
+@pytest.fixture
+def cupy() -> Any:
+    """CuPy's namespace, where it has a device."""
+    backends.skip_if_missing("cupy")
+    from array_api_compat import cupy
+
+    return cupy
 
 
 @pytest.fixture

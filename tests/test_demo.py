@@ -16,7 +16,7 @@ import pytest
 from portable_bce import __main__ as command
 from portable_bce._backends import BACKENDS, open_backend
 from portable_bce._demo.solvers import SOLVERS, Problem, Step, newton
-from tests.backends import no_gpu, parameters, skip_if_missing
+from tests.backends import emulated, no_gpu, parameters, skip_if_missing
 
 for package in ("rich", "sklearn"):
     pytest.importorskip(package, reason=f"the demo needs {package}")
@@ -45,6 +45,8 @@ def objective(params: Any, sample: report.Sample) -> float:
 @cache
 def solved(backend: str, solver: str) -> tuple[report.Sample, list[Step], Any]:
     sample, _ = report.load()
+    if backend == "cupy" and emulated():
+        pytest.skip("the emulated device has no cuBLAS")
     with open_backend(backend) as xp:
         steps = list(SOLVERS[solver][0](report.pose(xp, sample)))
         params = steps[-1].params

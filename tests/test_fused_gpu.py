@@ -12,19 +12,15 @@ from portable_bce import _contract as contract
 from portable_bce import _fused
 from portable_bce._formula import with_logits
 from portable_bce.testing import ulp
-from tests import backends
+from tests import on_device
 from tests.fused import KERNELS, NAMES, fused, plain
 
 pytestmark = pytest.mark.gpu
 
 
-@pytest.fixture
-def cupy() -> Any:
-    backends.skip_if_missing("cupy")
-    from array_api_compat import cupy
-
+@pytest.fixture(autouse=True)
+def forgotten() -> None:
     _fused._kernel.cache_clear()
-    return cupy
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -36,10 +32,7 @@ def test_the_kernel_gives_what_plain_operations_give_on_a_device(
     x = np.linspace(0.01, 0.99, 12).reshape(3, 4)
     x = (x if "eps" in KERNELS[name] else 60 * x - 30).astype(dtype)
     keywords = {"x": x, "y": np.arange(12).reshape(3, 4) % 3 > 0, **KERNELS[name]}
-    keywords = {
-        key: cupy.asarray(value) if isinstance(value, np.ndarray) else value
-        for key, value in keywords.items()
-    }
+    keywords = on_device.arrays(cupy, keywords)
     bounds = contract.bounds_for("float32", weighted=True, factors=2)
     got, wanted = (one(cupy, *NAMES, **keywords) for one in (fused, plain))
     for one, other in zip(got, wanted, strict=True):
@@ -55,12 +48,3 @@ def test_another_number_is_no_other_kernel_on_a_device(cupy: Any) -> None:
     assert _fused._kernel.cache_info().misses == 1
     assert kernel.new_fusion is None  # which fuses less, and for one shape
     assert len(kernel._memo) == 1
-
-
-@pytest.mark.parametrize("reduction", ["none", "sum", "mean", "weighted_mean"])
-def test_nothing_waits_for_the_device(cupy: Any, reduction: str) -> None:
-    import cupyx
-
-    x = cupy.ones((3, 4), dtype=cupy.float32)
-    with cupyx.allow_synchronize(False):
-        portable_bce.bce_with_logits_vjp(x, x, weight=x, where=x > 0, reduction=reduction)[1]()

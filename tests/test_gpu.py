@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import portable_bce
 from portable_bce import _contract as contract
 from portable_bce.testing import ulp
-from tests import backends
+from tests.on_device import launches
 
 pytestmark = pytest.mark.gpu
 
@@ -24,14 +23,6 @@ extern "C" __global__ void spin(long long ticks) {
 }
 """
 TICKS = 2 * 10**9
-
-
-@pytest.fixture
-def cupy() -> Any:
-    backends.skip_if_missing("cupy")
-    import cupy
-
-    return cupy
 
 
 def called(x: Any, reduction: str = "mean") -> tuple[Any, ...]:
@@ -52,8 +43,9 @@ def test_a_call_returns_while_the_kernel_before_it_still_runs(cupy: Any, reducti
         spin((1,), (1,), (np.int64(1),))
         stream.synchronize()
         spin((1,), (1,), (np.int64(TICKS),))
+        end = stream.record()
         got = called(x, reduction)
-        still_running = not stream.done
+        still_running = not end.done
         stream.synchronize()
     assert still_running
     for one, other in zip(got, wanted, strict=True):
@@ -116,22 +108,7 @@ def test_more_than_two_to_the_31_elements(cupy: Any) -> None:
     cupy.get_default_memory_pool().free_all_blocks()
 
 
-def launches(call: Callable[[], Any]) -> list[str]:
-    """Return the kernels that a call launches, as PyTorch's profiler sees them."""
-    import torch
-
-    call()  # compiles
-    activities = [torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as profile:
-        call()
-        torch.cuda.synchronize()
-    on_device = torch.autograd.DeviceType.CUDA
-    names = [one.name for one in profile.events() if one.device_type == on_device]
-    return [name for name in names if not name.startswith(("Memcpy", "Memset"))]
-
-
 def test_elementwise_results_take_one_kernel(cupy: Any) -> None:
-    backends.skip_if_missing("torch-cuda")
     x = cupy.ones(1000, dtype=cupy.float32)
     value_and_grad = portable_bce.bce_with_logits_value_and_grad
     assert len(launches(lambda: value_and_grad(x, x, reduction="none"))) == 1
@@ -141,14 +118,12 @@ def test_elementwise_results_take_one_kernel(cupy: Any) -> None:
 def test_a_mean_takes_one_kernel_or_one_more_for_the_sums_of_blocks(
     cupy: Any, size: int, expected: int
 ) -> None:
-    backends.skip_if_missing("torch-cuda")
     x = cupy.ones(size, dtype=cupy.float32)
     found = launches(lambda: portable_bce.bce_with_logits_value_and_grad(x, x))
     assert len(found) == expected, found
 
 
 def test_a_mask_takes_as_many_kernels_again_to_be_counted(cupy: Any) -> None:
-    backends.skip_if_missing("torch-cuda")
     x = cupy.ones(10**6, dtype=cupy.float32)
     kept = x > 0
     found = launches(lambda: portable_bce.bce_with_logits_value_and_grad(x, x, where=kept))
@@ -156,7 +131,6 @@ def test_a_mask_takes_as_many_kernels_again_to_be_counted(cupy: Any) -> None:
 
 
 def test_a_pullback_takes_one_kernel_for_each_derivative(cupy: Any) -> None:
-    backends.skip_if_missing("torch-cuda")
     x = cupy.ones(10**6, dtype=cupy.float16)
     _, pullback = portable_bce.bce_with_logits_vjp(x, x, where=x > 0)
     assert len(launches(lambda: pullback(2.0, targets=False))) == 1
