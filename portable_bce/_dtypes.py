@@ -42,6 +42,12 @@ def bits(xp: Any, dtype: Any) -> int:
     return 16 if str(dtype) in _BFLOAT16 else int(xp.finfo(dtype).bits)
 
 
+def native(dtype: Any) -> Any:
+    """Return a dtype in this machine's byte order, in which alone NumPy computes and sums."""
+    swapped = isinstance(dtype, np.dtype) and not dtype.isnative
+    return dtype.newbyteorder("=") if swapped else dtype
+
+
 def has(xp: Any, dtype: Any, on: Any) -> bool:
     """Tell whether the device ``on`` (None: any) computes in ``dtype``.
 

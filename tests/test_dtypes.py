@@ -126,6 +126,24 @@ def test_strides_do_not_matter(backend: Backend, view: str) -> None:
         np.testing.assert_array_max_ulp(backend.numpy(got), backend.numpy(wanted), maxulp=4)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "keywords", [{}, {"where": True}, {"where": True, "axis": 0}, {"reduction": "none"}], ids=str
+)
+def test_byte_order_does_not_matter(dtype: str, keywords: dict[str, Any]) -> None:
+    """Files of other machines, FITS and netCDF come into NumPy in their own."""
+    x = np.stack([VALUES, -VALUES]).astype(dtype)
+    keywords = {**keywords, "where": x < 3} if "where" in keywords else keywords
+    turned = x.astype(x.dtype.newbyteorder("S"))
+    wide = np.dtype("float64").newbyteorder("S")
+    for compute in ({}, {"compute_dtype": wide}):
+        results = everything(turned, (turned > 0).astype(turned.dtype), **keywords, **compute)
+        wanted = everything(x, (x > 0).astype(x.dtype), **keywords, **compute)
+        for got, one in zip(results, wanted, strict=True):
+            np.testing.assert_array_equal(got, one)
+            assert got.dtype.newbyteorder("=") == x.dtype
+
+
 def test_numpy_is_silent_where_the_result_is_documented() -> None:
     """log(0), 0 / 0 and the mean of nothing warn in NumPy, and warnings are errors here."""
     q = np.asarray([0.0, 1.0, np.nan])
