@@ -116,7 +116,7 @@ def working_dtype(xp: Any, dtype: Any, device: Any, asked: Any = None) -> Any:
     if asked is None:
         return own
     name = _checks.library(xp)
-    if _dtypes.kind(xp, asked) != "floating":
+    if not _dtypes.akin(asked, dtype) or _dtypes.kind(xp, asked) != "floating":
         raise TypeError(
             f"`compute_dtype` must be a real floating dtype of {name}, such as {name}.float64; "
             f"got {asked!r}"
