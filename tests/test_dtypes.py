@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from array_api_compat import array_namespace
 
 import portable_bce
-from portable_bce import _dtypes
+from portable_bce import _blocks, _dtypes
 from tests.backends import Backend
 
 lazy_xp_modules = [portable_bce]
@@ -142,6 +143,18 @@ def test_byte_order_does_not_matter(dtype: str, keywords: dict[str, Any]) -> Non
         for got, one in zip(results, wanted, strict=True):
             np.testing.assert_array_equal(got, one)
             assert got.dtype.newbyteorder("=") == x.dtype
+
+
+@pytest.mark.parametrize("block_bytes", [16, 2**19])
+@pytest.mark.parametrize("keywords", [{}, {"axis": 0}, {"reduction": "none"}], ids=str)
+def test_results_from_a_file_are_arrays_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, keywords: dict[str, Any]
+) -> None:
+    """A memmap without a file behind it cannot be flushed, and says that it can."""
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", block_bytes)
+    x = np.memmap(tmp_path / "logits", dtype=np.float32, mode="w+", shape=(4, 5))
+    for result in everything(x, x, weight=x, where=x == x, **keywords):
+        assert type(result) in (np.ndarray, np.float32)
 
 
 def test_numpy_is_silent_where_the_result_is_documented() -> None:
