@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,16 @@ BACKENDS = {
 
 class UnavailableError(Exception):
     """What is asked cannot be done on this machine; the message is one line."""
+
+
+def require_file(option: str, path: Path | None) -> None:
+    """Refuse a file that could not be written at the end of a long run."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise UnavailableError(
+            f"`{option}` must be a file in a folder that exists; {path.parent} does not"
+        )
+    if path is not None and path.is_dir():
+        raise UnavailableError(f"`{option}` must be a file; {path} is a folder")
 
 
 @contextmanager

@@ -49,9 +49,11 @@ def evaluate(
     block_bytes: int | None = None,
 ) -> tuple[Any, ...]:
     """Return what `_plain.evaluate` returns: element by element to the last bit."""
-    x = inputs.x
-    if not x.ndim:
+    if not inputs.x.ndim:
         return _plain.evaluate(formula, inputs, reduction, wanted, rounded, total)
+    if type(inputs.x) is not np.ndarray:  # np.empty_like would make a memmap without a file
+        inputs = inputs.mapped(np.asarray)
+    x = inputs.x
     work = np.dtype(inputs.work)
     size = max(1, (block_bytes or BLOCK_BYTES) // work.itemsize)
     whole = x.size <= size

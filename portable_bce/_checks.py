@@ -33,26 +33,38 @@ def library(xp: Any) -> str:
 
 def namespace(name: str, x: Any) -> Any:
     """Return the array API namespace of the first argument."""
+    xp = _namespace(name, x)
+    if xp is None:
+        raise TypeError(
+            f"`{name}` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, "
+            f"Dask, ...); got {type_name(x)}. Use `numpy.asarray({name})`"
+        )
+    return xp
+
+
+def _namespace(name: str, x: Any) -> Any:
+    """Return the namespace of an array, None for anything else."""
     if type(x) is np.ndarray:  # as below, in a tenth of the time
         return array_api_compat.numpy
     if _dtypes.is_torch(x):
         from array_api_compat import torch as xp  # noqa: PLC0415  only here is it known to be there
 
         return xp
-    if not is_array_api_obj(x):
+    if isinstance(x, type) or not is_array_api_obj(x):
+        return None
+    # Operations on NumPy's masked arrays leave their first operand's values where masked.
+    if isinstance(getattr(x, "_meta", x), np.ma.MaskedArray):  # Dask's arrays say so by their meta
+        masks = "numpy.ma" if isinstance(x, np.ndarray) else "dask.array.ma"
         raise TypeError(
-            f"`{name}` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, "
-            f"Dask, ...); got {type_name(x)}. Use `numpy.asarray({name})`"
+            f"`{name}` must be an array without a mask of its own; got {type_name(x)}. Use "
+            f"`{masks}.getdata({name})` and `where=~{masks}.getmaskarray({name})`"
         )
     return array_namespace(x)
 
 
 def same_library(xp: Any, x: Any, name: str, first: str, wanted: str) -> None:
     """Require an array of ``xp``, or of NumPy where ``xp`` traces what NumPy computes."""
-    try:
-        other = namespace(name, x)
-    except TypeError:
-        other = None
+    other = _namespace(name, x)
     traces = other is array_api_compat.numpy and getattr(xp, "ndarray", None) is np.ndarray
     if other is not xp and not traces:
         raise TypeError(
@@ -71,17 +83,21 @@ def same_device(x: Any, name: str, first: str, expected: Any) -> None:
         )
 
 
+_CONVERT = "Convert it, for example to float32"
 _WORDS = {
-    FLOATING: ("a real floating dtype", "Convert it, for example to float32"),
-    REAL: ("a floating, integer or bool dtype", "Take its real part"),
+    FLOATING: ("a real floating dtype", _CONVERT),
+    REAL: ("a floating, integer or bool dtype", _CONVERT),
     BOOL: ("a bool dtype", "Use `{name} != 0`"),
 }
 
 
 def dtype_kind(xp: Any, x: Any, name: str, allowed: tuple[str, ...]) -> None:
     """Require an array whose dtype is of one of the kinds named."""
-    if _dtypes.kind(xp, x.dtype) not in allowed:
+    kind = _dtypes.kind(xp, x.dtype)
+    if kind not in allowed:
         wanted, mend = _WORDS[allowed]
+        if allowed == REAL and kind == "complex":
+            mend = "Take its real part"
         raise TypeError(f"`{name}` must have {wanted}; got {x.dtype}. {mend.format(name=name)}")
 
 
@@ -178,13 +194,13 @@ def axes(axis: Any, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     given = axis if isinstance(axis, tuple) else (axis,)
     for one in given:
-        if not _is_integer(one):
+        if not isinstance(one, Integral) or isinstance(one, bool):
             raise TypeError(f"`axis` must be an int, a tuple of ints or None; got {axis!r}")
         if not ndim:
             raise ValueError(
                 f"`axis` must be None or () for an array without dimensions; got {axis!r}"
             )
-        if not -ndim <= one < ndim:
+        if not -ndim <= int(one) < ndim:
             raise ValueError(
                 f"`axis` must lie in [{-ndim}, {ndim}) for {ndim} dimensions; got {axis!r}"
             )
@@ -192,10 +208,6 @@ def axes(axis: Any, ndim: int) -> tuple[int, ...]:
     if len(set(found)) < len(found):
         raise ValueError(f"`axis` must not repeat an axis of {ndim} dimensions; got {axis!r}")
     return tuple(found)
-
-
-def _is_integer(value: Any) -> TypeGuard[int]:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _fits(one: Any, other: Any) -> bool:

@@ -42,6 +42,22 @@ def bits(xp: Any, dtype: Any) -> int:
     return 16 if str(dtype) in _BFLOAT16 else int(xp.finfo(dtype).bits)
 
 
+def akin(one: Any, other: Any) -> bool:
+    """Tell whether the first dtype may be of the library of the second, an array's.
+
+    NumPy's dtypes, and its types in their place, are those of CuPy, JAX and Dask, too.
+    """
+    if isinstance(other, np.dtype):
+        return isinstance(one, np.dtype | type)
+    return isinstance(one, type(other))
+
+
+def native(dtype: Any) -> Any:
+    """Return a dtype in this machine's byte order, in which alone NumPy computes and sums."""
+    swapped = isinstance(dtype, np.dtype) and not dtype.isnative
+    return dtype.newbyteorder("=") if swapped else dtype
+
+
 def has(xp: Any, dtype: Any, on: Any) -> bool:
     """Tell whether the device ``on`` (None: any) computes in ``dtype``.
 
@@ -62,7 +78,8 @@ def is_torch(x: Any) -> bool:
 
     array_api_compat asks by functions with a cache, at each of which torch.compile warns.
     """
-    return type(x).__module__ in ("torch", "torch.nn.parameter")
+    kind = type(x)
+    return kind.__module__ in ("torch", "torch.nn.parameter") and hasattr(kind, "requires_grad")
 
 
 def device_of(x: Any) -> Any:

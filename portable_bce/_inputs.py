@@ -112,11 +112,11 @@ def gather(
 
 def working_dtype(xp: Any, dtype: Any, device: Any, asked: Any = None) -> Any:
     """Return the dtype to compute in: float32 for halves, else the caller's, or ``asked``."""
-    own = xp.float32 if _dtypes.bits(xp, dtype) < 32 else dtype
+    own = xp.float32 if _dtypes.bits(xp, dtype) < 32 else _dtypes.native(dtype)
     if asked is None:
         return own
     name = _checks.library(xp)
-    if _dtypes.kind(xp, asked) != "floating":
+    if not _dtypes.akin(asked, dtype) or _dtypes.kind(xp, asked) != "floating":
         raise TypeError(
             f"`compute_dtype` must be a real floating dtype of {name}, such as {name}.float64; "
             f"got {asked!r}"
@@ -131,4 +131,4 @@ def working_dtype(xp: Any, dtype: Any, device: Any, asked: Any = None) -> Any:
             f"`compute_dtype` must be a dtype that {name} has on this device; got {asked!r}. "
             "On JAX, enable x64"
         )
-    return asked
+    return _dtypes.native(asked)

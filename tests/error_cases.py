@@ -12,6 +12,8 @@ from portable_bce import BCELoss, BCEWithLogitsLoss, bce, bce_with_logits, bce_w
 X = np.zeros((8, 1), dtype=np.float32)
 ROW = np.zeros(8, dtype=np.float32)
 MATRIX = np.zeros((4, 3))
+MASKED = np.ma.masked_equal(ROW, 1)
+NAME_OF_MASKED = f"{type(MASKED).__module__}.MaskedArray"  # which module depends on NumPy's version
 
 # (what is called, the error, its whole message)
 CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
@@ -49,6 +51,24 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         "`logits` must have a real floating dtype; got bool. Convert it, for example to float32",
     ),
+    "type as logits": (
+        lambda: bce_with_logits(np.float32, 1),
+        TypeError,
+        "`logits` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, Dask, ...); "
+        "got type. Use `numpy.asarray(logits)`",
+    ),
+    "masked logits": (
+        lambda: bce_with_logits(MASKED, 1),
+        TypeError,
+        f"`logits` must be an array without a mask of its own; got {NAME_OF_MASKED}. Use "
+        "`numpy.ma.getdata(logits)` and `where=~numpy.ma.getmaskarray(logits)`",
+    ),
+    "masked targets": (
+        lambda: bce_with_logits(ROW, MASKED),
+        TypeError,
+        f"`targets` must be an array without a mask of its own; got {NAME_OF_MASKED}. Use "
+        "`numpy.ma.getdata(targets)` and `where=~numpy.ma.getmaskarray(targets)`",
+    ),
     "list of targets": (
         lambda: bce_with_logits(ROW, [1] * 8),
         TypeError,
@@ -59,6 +79,12 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: bce_with_logits(ROW, ROW.astype(np.complex128)),
         TypeError,
         "`targets` must have a floating, integer or bool dtype; got complex128. Take its real part",
+    ),
+    "targets of objects": (
+        lambda: bce_with_logits(ROW, ROW.astype(object)),
+        TypeError,
+        "`targets` must have a floating, integer or bool dtype; got object. Convert it, for "
+        "example to float32",
     ),
     "complex target": (
         lambda: bce_with_logits(ROW, 1j),

@@ -142,7 +142,12 @@ def test_bench_prints_and_writes_ratios(tmp_path: Path, capsys: pytest.CaptureFi
     [
         (["--size", "0"], "`--size` must be at least 1; got 0"),
         (["--threads", "0"], "`--threads` must be at least 1; got 0"),
-        (["--seconds", "0"], "`--seconds` must be positive; got 0.0"),
+        (["--seconds", "0"], "`--seconds` must be positive and finite; got 0.0"),
+        (["--seconds", "inf"], "`--seconds` must be positive and finite; got inf"),
+        (
+            ["--json", "nowhere/found.json"],
+            "`--json` must be a file in a folder that exists; nowhere does not",
+        ),
         (
             ["--backend", "gpu", "numpy"],
             "`--backend gpu` must be timed alone: it has a clock of its own",
@@ -150,8 +155,12 @@ def test_bench_prints_and_writes_ratios(tmp_path: Path, capsys: pytest.CaptureFi
         (["--dtype", "float16"], "`--dtype float16` must be timed with `--backend gpu`"),
     ],
 )
-def test_bad_arguments_are_refused(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+def test_bad_arguments_are_refused_before_any_work(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("portable_bce._bench.command.timed", None)
     assert command.main(["bench", *arguments]) == 2
     assert capsys.readouterr().err == f"python -m portable_bce bench: {message}\n"

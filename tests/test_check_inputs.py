@@ -93,6 +93,41 @@ def test_number_without_dimensions_has_an_empty_index(backend: Backend) -> None:
         check_inputs(x, 1)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_bad_value_of_any_dtype_is_reported(backend: Backend, dtype: str) -> None:
+    if dtype not in backend.dtypes:
+        pytest.skip(f"{backend.name} has no {dtype}")
+    x = backend.array(bad((1, 0), 1.5), dtype)
+    with pytest.raises(ValueError, match=r"1 of 6 do not, the first is 1\.5 at index \(1, 0\)$"):
+        check_inputs(x, 1, from_logits=False)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int16"])
+def test_bad_label_of_any_integer_dtype_is_reported(backend: Backend, dtype: str) -> None:
+    x = backend.array(GOOD)
+    y = backend.array(np.asarray([[0, 1], [2, 1], [0, 3]], dtype=dtype))
+    with pytest.raises(ValueError, match=r"2 of 6 do not, the first is 2 at index \(1, 0\)$"):
+        check_inputs(x, y)
+
+
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8", ">i4", "<f4", "<i4"])
+def test_bad_value_in_any_byte_order_is_reported(dtype: str) -> None:
+    y = np.asarray([[0, 1], [2, 1], [0, 3]]).astype(dtype)
+    with pytest.raises(ValueError, match=r"2 of 6 do not, the first is 2(\.0)? at index \(1, 0\)$"):
+        check_inputs(GOOD, y)
+
+
+def test_bad_value_that_needs_a_gradient_is_reported_without_a_warning() -> None:
+    torch = pytest.importorskip("torch")
+    logits = torch.tensor([0.0, np.nan], requires_grad=True)
+    torch.set_warn_always(True)  # else only the first conversion of a process warns
+    try:
+        with pytest.raises(ValueError, match=r"1 of 2 do not, the first is nan at index \(1,\)$"):
+            check_inputs(logits, 1)
+    finally:
+        torch.set_warn_always(False)
+
+
 def test_lengths_that_dask_does_not_know_are_found_out() -> None:
     da = pytest.importorskip("dask.array")
     values = np.asarray([[9.0, 0.5], [0.25, 0.5], [0.5, 2.0], [-1.0, 1.0]], dtype=np.float32)

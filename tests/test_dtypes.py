@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from array_api_compat import array_namespace
 
 import portable_bce
-from portable_bce import _dtypes
+from portable_bce import _blocks, _dtypes
 from tests.backends import Backend
 
 lazy_xp_modules = [portable_bce]
@@ -124,6 +125,36 @@ def test_strides_do_not_matter(backend: Backend, view: str) -> None:
     other = portable_bce.bce_with_logits_value_and_grad(compact, 1)
     for got, wanted in zip(one, other, strict=True):
         np.testing.assert_array_max_ulp(backend.numpy(got), backend.numpy(wanted), maxulp=4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "keywords", [{}, {"where": True}, {"where": True, "axis": 0}, {"reduction": "none"}], ids=str
+)
+def test_byte_order_does_not_matter(dtype: str, keywords: dict[str, Any]) -> None:
+    """Files of other machines, FITS and netCDF come into NumPy in their own."""
+    x = np.stack([VALUES, -VALUES]).astype(dtype)
+    keywords = {**keywords, "where": x < 3} if "where" in keywords else keywords
+    turned = x.astype(x.dtype.newbyteorder("S"))
+    wide = np.dtype("float64").newbyteorder("S")
+    for compute in ({}, {"compute_dtype": wide}):
+        results = everything(turned, (turned > 0).astype(turned.dtype), **keywords, **compute)
+        wanted = everything(x, (x > 0).astype(x.dtype), **keywords, **compute)
+        for got, one in zip(results, wanted, strict=True):
+            np.testing.assert_array_equal(got, one)
+            assert got.dtype.newbyteorder("=") == x.dtype
+
+
+@pytest.mark.parametrize("block_bytes", [16, 2**19])
+@pytest.mark.parametrize("keywords", [{}, {"axis": 0}, {"reduction": "none"}], ids=str)
+def test_results_from_a_file_are_arrays_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, keywords: dict[str, Any]
+) -> None:
+    """A memmap without a file behind it cannot be flushed, and says that it can."""
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", block_bytes)
+    x = np.memmap(tmp_path / "logits", dtype=np.float32, mode="w+", shape=(4, 5))
+    for result in everything(x, x, weight=x, where=x == x, **keywords):
+        assert type(result) in (np.ndarray, np.float32)
 
 
 def test_numpy_is_silent_where_the_result_is_documented() -> None:

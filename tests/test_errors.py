@@ -55,6 +55,15 @@ def test_sigmoid_family_checks_its_argument(backend: Backend, name: str) -> None
         function([0.0])
 
 
+def test_masked_arrays_in_dask_are_refused() -> None:
+    """Their masks would be dropped with the first operation of a task."""
+    da = pytest.importorskip("dask.array")
+    x = da.ma.masked_greater(da.zeros(3), 1)
+    for arguments in ((x, 1), (da.zeros(3), x)):
+        with pytest.raises(TypeError, match=r"Use `dask\.array\.ma\.getdata\((logits|targets)\)`"):
+            bce_with_logits(*arguments)
+
+
 def test_mixed_libraries_are_refused(backend: Backend) -> None:
     if backend.name == "numpy":
         pytest.skip("NumPy arrays are what the others are mixed with here")
@@ -85,10 +94,33 @@ def test_mixed_devices_are_refused() -> None:
             bce_with_logits(one, **{"targets": 1, keyword: other})
 
 
+@pytest.mark.parametrize("other", ["Size", "dtype"])
+def test_what_is_of_torch_but_no_tensor_is_refused(other: str) -> None:
+    torch = pytest.importorskip("torch")
+    x = torch.zeros(3)
+    given = {"Size": x.shape, "dtype": x.dtype}[other]
+    with pytest.raises(TypeError, match=rf"^`logits` must be an array .*; got torch\.{other}\."):
+        bce_with_logits(given, 1)
+    with pytest.raises(TypeError, match=rf"^`targets` must be .* or an array .*torch\.{other}\."):
+        bce_with_logits(x, given)
+
+
 def test_meta_device_of_torch_is_another_device() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(ValueError, match="on the device of `logits`, cpu; got meta"):
         bce_with_logits(torch.zeros(3), torch.zeros(3, device="meta"))
+
+
+def test_compute_dtype_of_another_library_is_refused(backend: Backend) -> None:
+    torch = pytest.importorskip("torch")
+    name = backend.xp.__name__.removeprefix("array_api_compat.")
+    other = np.dtype("float64") if name == "torch" else torch.float64
+    message = (
+        f"`compute_dtype` must be a real floating dtype of {name}, such as {name}.float64; "
+        f"got {other!r}"
+    )
+    with pytest.raises(TypeError, match=rf"^{re.escape(message)}(\n|$)"):  # JAX appends lines
+        bce_with_logits(backend.array(ROW), 1, compute_dtype=other)
 
 
 def test_compute_dtype_that_the_device_lacks_is_refused() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import portable_bce
 from portable_bce import _contract as contract
 from portable_bce.testing import ulp
+from portable_bce.testing.strategies import FORMATS
 from tests import backends, grid
 from tests.backends import Backend
 from tests.laws import law
@@ -81,6 +82,10 @@ def hold(backend: Backend, case: Case, reduction: str) -> None:
     got = results(backend, case, reduction)
     with backends.open_backend["numpy"]() as numpy:
         wanted = results(numpy, case, reduction)
+        losses = results(numpy, case, "none")["loss"]
+    summed = not backend.wide and reduction != "none"
+    if summed and FORMATS["float32"][0] < np.sum(losses, dtype=np.float64) < np.inf:
+        del wanted["loss"]  # added up in float32, it is infinite before it is divided
     bounds = allowed(backend, case, reduction)
 
     def gradient_cancels_from(index: Any) -> Any:

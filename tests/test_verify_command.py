@@ -175,6 +175,8 @@ def test_a_state_that_is_something_else_is_refused_and_left_alone(tmp_path: Path
             ["--json", "nowhere/found.json"],
             "`--json` must be a file in a folder that exists; nowhere does not",
         ),
+        (["--json", "/"], "`--json` must be a file; / is a folder"),
+        (["--state", "/"], "`--state` must be a file; / is a folder"),
         (["--seed", "-1"], "`--seed` must not be negative; got -1"),
         (["--every", "4"], "`--every` thins a sweep; add --exhaustive, or use --points"),
         (

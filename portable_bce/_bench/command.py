@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from portable_bce._backends import UnavailableError, open_backend, version
+from portable_bce._backends import UnavailableError, open_backend, require_file, version
 from portable_bce._bench import device
 from portable_bce._bench.contenders import Contender, contenders
 from portable_bce._bench.timing import Ratio, Timed, ratios, timed
@@ -48,8 +49,8 @@ class Request:
             raise UnavailableError(f"`--size` must be at least 1; got {min(self.sizes)}")
         if self.threads < 1:
             raise UnavailableError(f"`--threads` must be at least 1; got {self.threads}")
-        if not self.seconds > 0:
-            raise UnavailableError(f"`--seconds` must be positive; got {self.seconds}")
+        if not 0 < self.seconds < math.inf:
+            raise UnavailableError(f"`--seconds` must be positive and finite; got {self.seconds}")
         if self.on_device and len(self.groups) > 1:
             raise UnavailableError("`--backend gpu` must be timed alone: it has a clock of its own")
         if "float16" in self.dtypes and not self.on_device:
@@ -64,6 +65,7 @@ class Request:
 def run(request: Request, json_path: Path | None) -> int:
     """Time what is asked, print ratios of medians with their quartiles, and return 0."""
     request.check()
+    require_file("--json", json_path)
     console = Console(highlight=False)
     _limit(request.threads)
     records: list[dict[str, Any]] = []

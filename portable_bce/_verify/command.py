@@ -22,7 +22,7 @@ from rich.progress import (
 )
 
 import portable_bce
-from portable_bce._backends import UnavailableError
+from portable_bce._backends import require_file
 from portable_bce._machine import described
 from portable_bce._verify import report
 from portable_bce._verify.exact import FORMATS
@@ -45,8 +45,8 @@ def run(request: Request, json_path: Path | None) -> int:
         0 if the contract is kept, 1 if it is broken, 130 if the run was interrupted.
     """
     request.check()
-    _check_folder("--json", json_path)
-    _check_folder("--state", request.state)
+    require_file("--json", json_path)
+    require_file("--state", request.state)
     console = Console(highlight=False, stderr=json_path == Path("-"))
     specs = request.specs()
     identity = {**request.identity(), "specs": [spec.title for spec in specs], **_versions(specs)}
@@ -127,14 +127,6 @@ def _versions(specs: list[Spec]) -> dict[str, Any]:
     return {"portable_bce": portable_bce.__version__, "versions": versions} | {
         "numpy dispatch": described()["numpy dispatch"]
     }
-
-
-def _check_folder(option: str, path: Path | None) -> None:
-    """Refuse a file that could not be written at the end of a long run."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise UnavailableError(
-            f"`{option}` must be a file in a folder that exists; {path.parent} does not"
-        )
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from portable_bce import _dtypes
 from portable_bce._checks import unknown
 from portable_bce._inputs import Inputs, gather
 from portable_bce._typing import Array, ArrayOrScalar
@@ -93,12 +94,9 @@ def _report(
         if any(map(unknown, bad.shape)):  # Dask's; it takes no minimum over empty chunks
             bad, value = (one.copy().compute_chunk_sizes().rechunk("auto") for one in (bad, value))
         index, alone = _first(xp, bad, counting, inputs.device)
-        integral = xp.isdtype(value.dtype, "integral")
-        found = xp.sum(xp.where(alone, value, xp.zeros_like(value)), dtype=value.dtype)
-        first = (int if integral else float)(found)
         raise ValueError(
             f"`{name}` must {rule}; {count} of {math.prod(value.shape)} do not, "
-            f"the first is {first} at index {index}"
+            f"the first is {_only(xp, alone, value, counting)} at index {index}"
         )
 
 
@@ -124,3 +122,14 @@ def _first(xp: Any, bad: Any, counting: Any, device: Any) -> tuple[tuple[int, ..
         bad = bad & (place == first)[(*ahead, slice(None), *behind)]
         index = (*index, int(first))
     return index, bad
+
+
+def _only(xp: Any, alone: Any, value: Any, counting: Any) -> float:
+    """Return the number that stands where ``alone`` is true."""
+    value = getattr(value, "detach", lambda: value)()  # PyTorch warns of float() with a gradient
+    found = xp.where(alone, value, xp.zeros_like(value))
+    if _dtypes.kind(xp, value.dtype) != "integer":
+        return float(xp.sum(found))
+    # PyTorch has no sum in uint16 and uint32; where int64 is missing, uint32 is the wider one.
+    wider = xp.iinfo(value.dtype).max > xp.iinfo(counting).max
+    return int(xp.sum(found, dtype=_dtypes.native(value.dtype) if wider else counting))
