@@ -44,7 +44,17 @@ def namespace(name: str, x: Any) -> Any:
             f"`{name}` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, "
             f"Dask, ...); got {type_name(x)}. Use `numpy.asarray({name})`"
         )
+    no_mask(name, x)
     return array_namespace(x)
+
+
+def no_mask(name: str, x: Any) -> None:
+    """Refuse a mask of NumPy's own: sums leave out what it hides, and "mean" would count it."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"`{name}` must not have a mask of its own; got {type_name(x)}. Use `{name}.data`, "
+            f"and `where=~numpy.ma.getmaskarray({name})`"
+        )
 
 
 def same_library(xp: Any, x: Any, name: str, first: str, wanted: str) -> None:
@@ -55,6 +65,7 @@ def same_library(xp: Any, x: Any, name: str, first: str, wanted: str) -> None:
         other = None
     traces = other is array_api_compat.numpy and getattr(xp, "ndarray", None) is np.ndarray
     if other is not xp and not traces:
+        no_mask(name, x)
         raise TypeError(
             f"`{name}` must be {wanted} of the library of `{first}`, {library(xp)}; got "
             f"{type_name(x)}. Use `{library(xp)}.asarray({name})`"

@@ -55,6 +55,18 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "`targets` must be a Python scalar or an array of the library of `logits`, numpy; got "
         "list. Use `numpy.asarray(targets)`",
     ),
+    "logits with a mask of their own": (
+        lambda: bce_with_logits(np.ma.masked_array(ROW, ROW == 0), 1),
+        TypeError,
+        "`logits` must not have a mask of its own; got numpy.ma.MaskedArray. Use `logits.data`, "
+        "and `where=~numpy.ma.getmaskarray(logits)`",
+    ),
+    "targets with a mask of their own": (
+        lambda: bce_with_logits(ROW, np.ma.masked_array(ROW, ROW == 0)),
+        TypeError,
+        "`targets` must not have a mask of its own; got numpy.ma.MaskedArray. Use "
+        "`targets.data`, and `where=~numpy.ma.getmaskarray(targets)`",
+    ),
     "complex targets": (
         lambda: bce_with_logits(ROW, ROW.astype(np.complex128)),
         TypeError,
