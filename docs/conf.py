@@ -117,6 +117,8 @@ ARGUMENTS = arguments()
 
 # What latex2mathml takes for an infix operator, which browsers put space around.
 MATHML = {
+    r"<mo>(max)</mo>": r"<mi>\1</mi>",
+    r'<mo (stretchy="false">&#x0007C;)': r'<mo lspace="0" rspace="0" \1',
     r"<mo>(&#x0221E;)</mo>": r"<mi>\1</mi>",
     r"(^<math[^>]*><mrow>|(?:&#x00028;|&#x0003D;|&#x0002C;)</mo>)<mo>(&#x02212;)": (
         r'\1<mo form="prefix">\2'

@@ -79,9 +79,8 @@ def _add_demo(commands: Any) -> None:
     about = "train a logistic regression and hold it against scikit-learn's"
     parser = commands.add_parser("demo", help=about, description=about)
     parser.add_argument("--backend", choices=DEMO, default="numpy", help="default: numpy")
-    parser.add_argument(
-        "--solver", choices=tuple(SOLVERS), default="newton", help="default: newton"
-    )
+    which = "Newton's method (the default) or gradient descent"
+    parser.add_argument("--solver", choices=tuple(SOLVERS), default="newton", help=which)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the convergence to FILE")
     parser.set_defaults(run=_demo)
 
@@ -107,7 +106,8 @@ def _add_verify(commands: Any) -> None:
     add("--compute-dtype", choices=["float64"], help="compute float32 so (and only that)")
     add("--peers", action="store_true", help="measure what others call, too")
     add("--exhaustive", action="store_true", help="every logit, not a sample")
-    add("--targets", choices=_TARGETS, help="default: all; hard if exhaustive, plain for peers")
+    which = "hard: 0 and 1; plain: hard and soft; default: all; hard if exhaustive, plain for peers"
+    add("--targets", choices=_TARGETS, help=which)
     add("--points", type=int, default=100_000, metavar="N", help="of each class (default: 100000)")
     add("--every", type=int, default=1, metavar="N", help="thin a sweep to one logit in N")
     add("--seed", type=int, default=0, metavar="N", help="of what is random (default: 0)")
@@ -142,10 +142,12 @@ def _add_bench(commands: Any) -> None:
     parser = commands.add_parser("bench", help=about, description=about)
     add = parser.add_argument
     backends = (*_TIMED, "gpu")
-    about = "default: all installed; gpu: all of them on one, with CuPy"
+    about = "default: all installed; gpu: CuPy, PyTorch and JAX on one GPU"
     add("--backend", nargs="+", choices=backends, default=list(_TIMED), help=about)
-    add("--task", nargs="+", choices=_TASKS, default=["value_and_grad"], help="what is computed")
-    add("--size", nargs="+", type=int, default=[1, 10**4, 10**6], metavar="N", help="elements")
+    about = "what is computed (default: value_and_grad)"
+    add("--task", nargs="+", choices=_TASKS, default=["value_and_grad"], help=about)
+    about = "elements (default: 1 10000 1000000)"
+    add("--size", nargs="+", type=int, default=[1, 10**4, 10**6], metavar="N", help=about)
     timed = [name for name in DTYPES if name != "bfloat16"]
     add("--dtype", nargs="+", choices=timed, default=timed[1:], help="default: float32 and float64")
     add("--seconds", type=float, default=1.0, metavar="S", help="for each figure (default: 1)")

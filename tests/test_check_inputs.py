@@ -23,14 +23,14 @@ def bad(position: Any, value: float) -> np.ndarray:
 
 
 CASES: list[tuple[dict[str, Any], str]] = [
-    ({"logits": bad((1, 0), np.nan)}, "`logits` must not be NaN; 1 of 6 do not, the first is nan at index (1, 0)"),
+    ({"logits": bad((1, 0), np.nan)}, "`logits` must not be NaN; 1 of 6 are, the first is nan at index (1, 0)"),
     ({"targets": bad((2, 1), 1.5)}, "`targets` must lie in [0, 1]; 1 of 6 do not, the first is 1.5 at index (2, 1)"),
     ({"targets": bad(1, -1.0)}, "`targets` must lie in [0, 1]; 2 of 6 do not, the first is -1.0 at index (1, 0)"),
     ({"targets": bad((0, 1), np.nan)}, "`targets` must lie in [0, 1]; 1 of 6 do not, the first is nan at index (0, 1)"),
     ({"targets": np.asarray([[0, 1], [2, 1], [-1, 3]])}, "`targets` must lie in [0, 1]; 3 of 6 do not, the first is 2 at index (1, 0)"),
     ({"targets": 2}, "`targets` must lie in [0, 1]; got 2.0"),
-    ({"weight": np.asarray([1.0, -2.0], dtype=np.float32)}, "`weight` must be finite and not negative; 1 of 2 do not, the first is -2.0 at index (1,)"),
-    ({"weight": bad((0, 0), np.inf)}, "`weight` must be finite and not negative; 1 of 6 do not, the first is inf at index (0, 0)"),
+    ({"weight": np.asarray([1.0, -2.0], dtype=np.float32)}, "`weight` must be finite and not negative; 1 of 2 are not, the first is -2.0 at index (1,)"),
+    ({"weight": bad((0, 0), np.inf)}, "`weight` must be finite and not negative; 1 of 6 are not, the first is inf at index (0, 0)"),
     ({"pos_weight": float("nan")}, "`pos_weight` must be finite and not negative; got nan"),
     ({"logits": bad((0, 1), 1.25), "from_logits": False}, "`probabilities` must lie in [0, 1]; 1 of 6 do not, the first is 1.25 at index (0, 1)"),
 ]  # fmt: skip
@@ -71,7 +71,7 @@ def test_shared_weight_counts_once_and_only_if_kept(backend: Backend) -> None:
     weight = backend.array(np.asarray([[1.0], [-1.0], [-2.0]], dtype=np.float32))
     keep = np.ones(GOOD.shape, dtype=bool)
     keep[1] = False
-    with pytest.raises(ValueError, match=r"1 of 3 do not, the first is -2\.0 at index \(2, 0\)$"):
+    with pytest.raises(ValueError, match=r"1 of 3 are not, the first is -2\.0 at index \(2, 0\)$"):
         check_inputs(x, x, weight=weight, where=backend.array(keep))
 
 
@@ -89,7 +89,7 @@ def test_index_has_as_many_numbers_as_there_are_axes(
 
 def test_number_without_dimensions_has_an_empty_index(backend: Backend) -> None:
     x = backend.array(np.asarray(np.nan, dtype=np.float32))
-    with pytest.raises(ValueError, match=r"1 of 1 do not, the first is nan at index \(\)$"):
+    with pytest.raises(ValueError, match=r"1 of 1 are, the first is nan at index \(\)$"):
         check_inputs(x, 1)
 
 
@@ -122,7 +122,7 @@ def test_bad_value_that_needs_a_gradient_is_reported_without_a_warning() -> None
     logits = torch.tensor([0.0, np.nan], requires_grad=True)
     torch.set_warn_always(True)  # else only the first conversion of a process warns
     try:
-        with pytest.raises(ValueError, match=r"1 of 2 do not, the first is nan at index \(1,\)$"):
+        with pytest.raises(ValueError, match=r"1 of 2 are, the first is nan at index \(1,\)$"):
             check_inputs(logits, 1)
     finally:
         torch.set_warn_always(False)

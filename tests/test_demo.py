@@ -91,6 +91,7 @@ def test_demo_prints_its_steps_and_both_optima(
     assert command.main(["demo", "--solver", solver]) == 0
     printed = capsys.readouterr().out
     assert printed.count("29.8346") >= 3
+    assert "30 features, numpy\n" in printed
     for words in ("315.381967155", "portable_bce", "scikit-learn", "held-out", "objectives agree"):
         assert words in printed
 

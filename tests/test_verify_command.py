@@ -41,6 +41,16 @@ def test_a_kept_contract_is_success_and_says_so(capsys: pytest.CaptureFixture[st
     assert re.search(r"reference of float32: float64, within \S+e-\d+ ULP of mpmath", out)
 
 
+def test_no_figure_is_cut_in_eighty_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("--dtype", "float16", "--targets", "all") == 0
+    out = capsys.readouterr().out
+    assert " | 0.501 " in out  # beside 0.5001: the widest that there are
+    assert "…" not in out
+
+
 def test_without_mpmath_it_measures_and_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

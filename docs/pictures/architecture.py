@@ -1,4 +1,4 @@
-"""Draw docs/pictures/architecture.svg: the layers of the code; imports run downwards.
+"""Draw docs/pictures/architecture.svg: the layers of the code, as a call goes through them.
 
 python docs/pictures/architecture.py
 """

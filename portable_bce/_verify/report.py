@@ -22,7 +22,7 @@ def show(console: Console, verdict: Verdict) -> None:
     title = f"[bold]{spec.title}[/bold] ({verdict.version}), {points:,} points"
     console.print(f"\n{title}")
     table = Table(caption=_CAPTION if verdict.ours else "largest error in ULP")
-    table.add_column("target or logit", no_wrap=True)
+    table.add_column("target or logit")  # folds where a terminal is narrow, not the figures
     for value in VALUES:
         table.add_column(value, justify="right", no_wrap=True)
     for name in dict.fromkeys(cell[0] for cell in verdict.cells):

@@ -79,9 +79,9 @@ def bce_with_logits(
     Targets, weights and mask are converted to the dtype that is computed in. Sums are
     accumulated in float64 where the device has it, otherwise pairwise.
 
-    The arrangement follows Maechler, *Accurately computing log(1 - exp(-|a|))* (2012), in
-    never exponentiating a positive number; that it stays right for soft labels and under
-    differentiation is this library's: see the module ``portable_bce._formula``.
+    Maechler, *Accurately computing log(1 - exp(-|a|))* (2012), treats softplus alone. That
+    the whole loss stays right, for soft labels and under differentiation too, is what the
+    arrangement in the module ``portable_bce._formula`` adds.
 
     Examples
     --------

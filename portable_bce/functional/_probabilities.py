@@ -56,6 +56,10 @@ def bce(
     TypeError, ValueError
         As `bce_with_logits`; ValueError for an `eps` that the dtype cannot tell from 0.
 
+    See Also
+    --------
+    check_inputs : looks for probabilities outside [0, 1], which nothing here does.
+
     Notes
     -----
     PyTorch clamps the logarithm instead, to at least -100. The nearest here is

@@ -53,12 +53,12 @@ def check_inputs(
     first = "logits" if from_logits else "probabilities"
     inputs = gather(first, logits, targets, weight=weight, pos_weight=pos_weight, where=where)
     if from_logits:
-        _report(first, inputs, inputs.x, "not be NaN", _nan)
+        _report(first, inputs, inputs.x, "not be NaN", "are", _nan)
     else:
-        _report(first, inputs, inputs.x, "lie in [0, 1]", _outside)
-    _report("targets", inputs, inputs.targets, "lie in [0, 1]", _outside)
-    _report("weight", inputs, inputs.weight, "be finite and not negative", _no_weight)
-    _report("pos_weight", inputs, inputs.pos_weight, "be finite and not negative", _no_weight)
+        _report(first, inputs, inputs.x, "lie in [0, 1]", "do not", _outside)
+    _report("targets", inputs, inputs.targets, "lie in [0, 1]", "do not", _outside)
+    for name, one in (("weight", inputs.weight), ("pos_weight", inputs.pos_weight)):
+        _report(name, inputs, one, "be finite and not negative", "are not", _no_weight)
 
 
 def _nan(x: Any) -> Any:
@@ -74,9 +74,9 @@ def _no_weight(x: Any) -> Any:
 
 
 def _report(
-    name: str, inputs: Inputs, value: Any, rule: str, broken_by: Callable[[Any], Any]
+    name: str, inputs: Inputs, value: Any, rule: str, instead: str, broken_by: Callable[[Any], Any]
 ) -> None:
-    """Raise if a value that is kept breaks the rule."""
+    """Raise if a value that is kept breaks the rule: say what it must, and what they do."""
     xp = inputs.xp
     if value is None:
         return
@@ -95,7 +95,7 @@ def _report(
             bad, value = (one.copy().compute_chunk_sizes().rechunk("auto") for one in (bad, value))
         index, alone = _first(xp, bad, counting, inputs.device)
         raise ValueError(
-            f"`{name}` must {rule}; {count} of {math.prod(value.shape)} do not, "
+            f"`{name}` must {rule}; {count} of {math.prod(value.shape)} {instead}, "
             f"the first is {_only(xp, alone, value, counting)} at index {index}"
         )
 

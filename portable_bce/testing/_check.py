@@ -21,7 +21,7 @@ def check(
     *,
     xp: Any,
     dtypes: Iterable[str] = ("float32", "float64"),
-    laws: Iterable[Law] = LAWS,
+    laws: Iterable[Law] | None = None,
     bounds: Bounds | None = None,
     gradient: Function | None = None,
     hessian: Function | None = None,
@@ -43,8 +43,8 @@ def check(
         ``jax.numpy``, ``cupy``, ``dask.array`` themselves.
     dtypes : iterable of str
         Of "float16", "bfloat16", "float32" and "float64".
-    laws : iterable of Law
-        Which to try; all if not given.
+    laws : iterable of Law, optional
+        Which to try; all, ``LAWS``, if not given.
     bounds : Bounds, optional
         The largest errors that are allowed, in ULP, of hard and soft labels in every dtype.
         What portable_bce itself promises (`bounds_for`) if not given.
@@ -89,7 +89,8 @@ def check(
     """
     functions = _arguments.functions(implementation, gradient, hessian)
     library = _arguments.library_of(xp)
-    names, chosen = _arguments.dtypes(library, dtypes), _arguments.laws(laws)
+    names = _arguments.dtypes(library, dtypes)
+    chosen = _arguments.laws(LAWS if laws is None else laws)
     _arguments.settings(bounds, examples, flushes_subnormals)
     tried = [law for law in chosen if law.needs in functions]
     broken = [
