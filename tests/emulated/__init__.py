@@ -2,8 +2,8 @@
 
 All of CuPy is real but what lies beneath it: its calls to CUDA's runtime and driver arrive at
 `device.cpp`, and its kernels are compiled by g++ over `kernel.hpp`. Products and sums are
-contracted as NVRTC contracts them. Work waits in a queue until somebody waits for it, so
-whoever waits without need is found out.
+contracted and subnormal float32 taken for zero, as NVRTC does both. Work waits in a queue
+until somebody waits for it, so whoever waits without need is found out.
 
 What this cannot show: speed, CUDA's own exponentials, memory shared by blocks that run at
 once, and CuPy's libraries (cuBLAS and the like).
@@ -44,7 +44,7 @@ C_TYPES = {
 LAUNCHER = """
 extern "C" Work launch_{name}(
     unsigned int grid, unsigned int block, void **places, bool is_backwards) {{
-  return launched<{has_barriers}>({name}, grid, block, places, is_backwards);
+  return launched<{has_barriers}, {flushes}>({name}, grid, block, places, is_backwards);
 }}
 """
 PROPERTIES = {
@@ -115,8 +115,12 @@ def callable_of(function: Any, signature: str) -> Callable[..., Any]:
 def compile_kernel(source: str, options: Sequence[str], *_: Any) -> tuple[bytes, dict[str, str]]:
     """Return a shared library for CUDA source, as CuPy's compiler returns a module."""
     names = re.findall(r'extern "C" __global__ void (\w+)', source)
-    has_barriers = str("__sync" in source).lower()
-    launchers = (LAUNCHER.format(name=name, has_barriers=has_barriers) for name in names)
+    facts = {
+        "has_barriers": str("__sync" in source).lower(),
+        # CuPy's -ftz=true, which is for float32 alone
+        "flushes": str("CArray<float" in source).lower(),
+    }
+    launchers = (LAUNCHER.format(name=name, **facts) for name in names)
     include = [f"-I{folder()}", *(one for one in options if one.startswith("-I"))]
     compile_header(include)
     with tempfile.TemporaryDirectory(dir=folder()) as place:

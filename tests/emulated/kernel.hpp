@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
+#include <xmmintrin.h>
 
 #include <algorithm>
 #include <functional>
@@ -122,7 +123,7 @@ static void run_in_turns(
 }
 
 // The arguments of a kernel are copied when it is launched; it runs when somebody waits.
-template <bool has_barriers, class... A>
+template <bool has_barriers, bool flushes, class... A>
 static Work launched(
     void (*kernel)(A...), unsigned int grid, unsigned int block, void **places, bool is_backwards) {
   size_t at = 0;
@@ -132,10 +133,13 @@ static Work launched(
     gridDim.x = grid;
     blockDim.x = block;
     const Work thread = [&] { std::apply(kernel, given); };
+    const unsigned int before = _mm_getcsr();
+    if (flushes) _mm_setcsr(before | 0x8040);  // subnormal operands and results are zero
     if (has_barriers)
       run_in_turns(grid, block, is_backwards, thread);
     else
       run_freely(grid, block, thread);
+    _mm_setcsr(before);
   };
 }
 
