@@ -4,8 +4,8 @@ A loss that is only summed need not be written to memory and read again: a mean 
 gradient move 12 bytes an element of float32 in place of 20.
 
 `cupy.fuse` cannot do it. A sum beside an elementwise output takes its second fuser, which
-keeps what lies between in memory all the same, on no more threads than one
-multiprocessor holds (cupy#9008). So the operation that it traced from the formula is put inside a loop that
+keeps what lies between in memory all the same, on no more threads than one multiprocessor
+holds (cupy#9008). So the operation that it traced from the formula is put inside a loop that
 sums, in a kernel of the same public kind, `cupy.ElementwiseKernel`. Each thread sums every
 n-th loss, each block its threads in pairs, and a second launch the blocks, if there are
 several.
