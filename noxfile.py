@@ -153,11 +153,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def exhaustive(session: nox.Session) -> None:
-    """Measure all that docs/accuracy.md publishes, and write it: 1.5 hours on two cores."""
+    """Measure and write docs/accuracy.md, and the laws in docs/testing.md: 1.5 hours, two cores."""
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
     session.run("python", "docs/accuracy/measure.py", *session.posargs)
-    session.run("python", "docs/accuracy/page.py")
-    session.run("python", "docs/accuracy/picture.py")
+    for script in ("page", "picture", "laws"):
+        session.run("python", f"docs/accuracy/{script}.py")
 
 
 @nox.session
