@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import portable_bce
+from portable_bce import _fused, _fused_sums
 from tests import autodiff, backends
 from tests.autodiff import Grad
 from tests.backends import Backend
@@ -99,6 +100,17 @@ def cupy() -> Any:
     from array_api_compat import cupy
 
     return cupy
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Trace CuPy's kernels anew, and leave none behind."""
+    caches = (_fused._kernel, _fused_sums._beside, _fused_sums._last)
+    for one in caches:
+        one.cache_clear()
+    yield
+    for one in caches:
+        one.cache_clear()
 
 
 @pytest.fixture

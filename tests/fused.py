@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,33 +138,26 @@ class Kernel:
 
     def source(self) -> str:
         """Return the CUDA source for contiguous arrays, as CuPy makes it."""
+        from cupy import ndarray
+        from cupy._core import _carray, _kernel, _scalar
+
+        kernel = self.compiled
         scalars = [*self.scalars, *(False for _ in self.results)]
-        values = [
-            one.dtype.type() if is_scalar else np.empty(1, one.dtype)
-            for one, is_scalar in zip(self.compiled.params[:-1], scalars, strict=True)
+        infos = [
+            _kernel._ArgInfo(3, _scalar.CScalar, one.dtype, 0, True, True)
+            if is_scalar
+            else _kernel._ArgInfo(1, ndarray, one.dtype, 1, True, True)
+            for one, is_scalar in zip(kernel.params[:-1], scalars, strict=True)
         ]
-        return source(self.compiled, values, 1)
-
-
-def source(kernel: Any, arguments: Sequence[Any], ndim: int) -> str:
-    """Return the CUDA source of an elementwise kernel for arrays and numbers like these."""
-    from cupy import ndarray
-    from cupy._core import _carray, _kernel, _scalar
-
-    infos = [
-        _kernel._ArgInfo(1, ndarray, one.dtype, one.ndim, one.flags.c_contiguous, True)
-        if isinstance(one, np.ndarray)
-        else _kernel._ArgInfo(3, _scalar.CScalar, parameter.dtype, 0, True, True)
-        for one, parameter in zip(arguments, kernel.params, strict=False)
-    ]
-    indexer = _kernel._ArgInfo(2, _carray.Indexer, None, ndim, True, True)
-    dtypes = [one.dtype if isinstance(one, np.ndarray) else None for one in arguments]
-    given, made = tuple(dtypes[: kernel.nin]), tuple(dtypes[kernel.nin :])
-    *_, types = kernel._decide_params_type(given, made)
-    text = (kernel.params, kernel.operation, kernel.name, kernel.preamble)
-    made_of = _kernel._get_elementwise_kernel_code
-    code: str = made_of((*infos, indexer), types, *text, **kernel.kwargs)
-    return code
+        infos.append(_kernel._ArgInfo(2, _carray.Indexer, None, 1, True, True))
+        dtypes = [one.dtype for one in kernel.params[:-1]]
+        given, made = tuple(dtypes[: kernel.nin]), tuple(dtypes[kernel.nin :])
+        *_, types = kernel._decide_params_type(given, made)
+        text = (kernel.params, kernel.operation, kernel.name, kernel.preamble)
+        made_of = _kernel._get_elementwise_kernel_code
+        head = "".join(f"#include <cupy/{name}.cuh>\n" for name in ("complex", "carray"))
+        code: str = made_of(tuple(infos), types, *text, **kernel.kwargs)
+        return head + code
 
 
 def is_cast(operation: Any) -> bool:
@@ -190,10 +183,9 @@ def nvrtc() -> Callable[[str], str]:
         pytest.skip("no NVRTC: pip install nvidia-cuda-nvrtc, or the CUDA toolkit")
     include = [f"-I{one}" for one in headers()]
     options = ("-std=c++17", "-ftz=true", "-arch=compute_80", *include)
-    head = "".join(f"#include <cupy/{name}.cuh>\n" for name in ("complex", "carray"))
 
     def compiled(source: str) -> str:
-        program = compiler._NVRTCProgram(head + source, "bce.cu", method="ptx")
+        program = compiler._NVRTCProgram(source, "bce.cu", method="ptx")
         ptx, _ = program.compile((*options, "--device-as-default-execution-space"))
         return str(ptx, "ascii")
 

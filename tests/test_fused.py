@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import re
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,9 @@ from portable_bce import _fused, _plain
 from tests.fused import KERNELS, NAMES, Kernel, Traced, Unfused, abstract, fused, nvrtc, plain
 from tests.test_blocks import calls
 
+pytestmark = pytest.mark.usefixtures("forgotten")
+
 FIRST = ("bce_with_logits", "bce")
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    _fused._kernel.cache_clear()
-    yield
-    _fused._kernel.cache_clear()
 
 
 @pytest.fixture(params=["unfused", "traced"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,26 +17,13 @@ from portable_bce.testing import ulp
 from tests import on_device
 from tests.backends import emulated
 from tests.fused import KERNELS, NAMES, fused, gathered, nvrtc, plain
-from tests.on_device import launches
+from tests.on_device import APART, launches
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("forgotten")]
 
 NAME = "binary_cross_entropy_sum"
 DTYPES = ["float16", "float32", "float64"]
 EVERY_KERNEL = pytest.mark.parametrize(("name", "dtype"), list(itertools.product(KERNELS, DTYPES)))
-# Compilers contract products and sums in two kernels apart, so what both compute is only as
-# near as each is to the exact; no kernel here cancels.
-APART = 2 * contract.bounds_for("float32", weighted=True, factors=2).hess
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    caches = (_fused._kernel, _fused_sums._beside, _fused_sums._last)
-    for one in caches:
-        one.cache_clear()
-    yield
-    for one in caches:
-        one.cache_clear()
 
 
 def arguments(name: str, dtype: str, shape: tuple[int, ...] = (3, 4)) -> dict[str, Any]:

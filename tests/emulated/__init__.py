@@ -47,13 +47,6 @@ extern "C" Work launch_{name}(
   return launched<{has_barriers}, {flushes}>({name}, grid, block, places, is_backwards);
 }}
 """
-PROPERTIES = {
-    "name": b"this CPU",
-    "major": 9,
-    "minor": 0,
-    "multiProcessorCount": 132,
-    "totalGlobalMem": 1 << 33,
-}
 
 
 def folder() -> Path:
@@ -81,24 +74,20 @@ def compiled(*arguments: str) -> None:
 def replace_functions(module: Any, device: ctypes.PyDLL) -> None:
     """Put the device's functions in the place of a module's, for C and for Python."""
     api = ctypes.pythonapi
-    api.PyCapsule_GetName.restype = ctypes.c_char_p
+    api.PyCapsule_GetName.restype = ctypes.c_void_p  # the extension's own, which stays
     api.PyCapsule_New.restype = ctypes.py_object
-    api.PyCapsule_New.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    api.PyCapsule_New.argtypes = [ctypes.c_void_p] * 3
     for name, capsule in tuple(module.__pyx_capi__.items()):
         symbol = f"runtime_{name}" if name in ("malloc", "free", "memcpy", "memset") else name
         function = getattr(device, symbol, None)
         if function is None:
             continue
-        signature = api.PyCapsule_GetName(ctypes.py_object(capsule))
-        KEPT.append(signature)
+        label = api.PyCapsule_GetName(ctypes.py_object(capsule))
         place = ctypes.cast(function, ctypes.c_void_p)
-        module.__pyx_capi__[name] = api.PyCapsule_New(place, signature, None)
-        if hasattr(module, name) and b"struct" not in signature:
-            setattr(module, name, callable_of(function, signature.decode()))
-
-
-# Capsules point to their names and do not own them.
-KEPT: list[bytes] = []
+        module.__pyx_capi__[name] = api.PyCapsule_New(place, label, None)
+        signature = ctypes.string_at(label).decode()
+        if hasattr(module, name) and "struct" not in signature:
+            setattr(module, name, callable_of(function, signature))
 
 
 def callable_of(function: Any, signature: str) -> Callable[..., Any]:
@@ -153,8 +142,6 @@ def take_place() -> ctypes.PyDLL:
 
     for module in (driver, runtime):
         replace_functions(module, device)
-    runtime.getDeviceProperties = lambda _: PROPERTIES
-    driver.get_build_version = lambda: 13000
     from cupy.cuda import compiler
 
     compiler._compile_using_nvrtc_no_warning = compile_kernel
