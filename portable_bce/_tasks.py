@@ -15,7 +15,7 @@ from array_api_compat import array_namespace
 from portable_bce._formula import with_logits
 from portable_bce._inputs import Inputs
 from portable_bce._plain import Formula, divided, masked, product, quiet, settled, shares
-from portable_bce._reduce import Reduction, denominator, is_counted
+from portable_bce._reduction import Reduction, denominator, is_counted
 from portable_bce._sums import compensated, two_sum, wide
 
 # A sum, and what its additions rounded away.
