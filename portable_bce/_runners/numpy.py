@@ -2,7 +2,250 @@
 
 from __future__ import annotations
 
-from portable_bce._reduction import pairwise_total
-from portable_bce._runners.plain import Plain
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-RUNNER = Plain(pairwise_total)
+import numpy as np
+
+from portable_bce import _kernels
+from portable_bce._formula import (
+    cotangent_product,
+    denominator_terms,
+    with_logits,
+    with_probabilities,
+)
+from portable_bce._job import Job, Runner
+from portable_bce._reduction import Reduction, pairwise_total
+from portable_bce._runners.plain import Plain, divisor_of, elements, operands, reduced
+
+if TYPE_CHECKING:
+    from portable_bce._kernels._compiled import Level
+
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+
+# What the module calls a formula, by the formula and whether probabilities are clamped.
+_NAMES = {
+    (with_logits, False): "with_logits",
+    (with_probabilities, False): "with_probabilities",
+    (with_probabilities, True): "with_clamped_probabilities",
+    (cotangent_product, False): "cotangent_product",
+    (denominator_terms, False): "denominator_terms",
+}
+# (formula, whether it clamps, outputs) -> the numbers by which the module knows them
+_KERNELS = {
+    (*formula, outputs): (_kernels.formulas.index(name), number)
+    for formula, name in (_NAMES.items() if _kernels.levels else ())
+    for number, outputs in enumerate(_kernels.outputs)
+}
+_ZERO = np.zeros((), F64)
+# The dtypes of buffers that a kernel reads, by NumPy's letters.
+_READ = frozenset("?bBhHiIlLqQefd")
+
+
+def call(
+    level: Level,
+    job: Job,
+    arrays: tuple[Any, ...],
+    divisor: Any,
+    results: list[Any],
+    bfloat16: int = 0,
+    threads: int = 1,
+) -> None:
+    """Fill the results of a job.
+
+    ``arrays`` are its operands (numbers, or what exports a buffer) in the order of
+    `OPERANDS`. The bits of ``bfloat16`` say which of them, and from bit 6 on which of the
+    results, hold bfloat16 as integers.
+    """
+    given, reduction = job.arguments, job.reduction
+    formula, outputs = _KERNELS[job.formula, given.eps is not None, job.outputs]
+    x, targets, weight, pos_weight, where = arrays
+    level.evaluate(
+        formula,
+        outputs,
+        given.compute_dtype.itemsize == 8,
+        x,
+        targets,
+        weight,
+        pos_weight,
+        where,
+        given.label_smoothing,
+        given.eps,
+        divisor,
+        results[0],
+        results[1] if len(results) == 2 else None,
+        sum([1 << axis for axis in reduction.axes]) if job.sums_loss else None,
+        bfloat16,
+        threads,
+    )
+
+
+def divisor_for(
+    level: Level, job: Job, arrays: tuple[Any, ...], bfloat16: int = 0, threads: int = 1
+) -> Any:
+    """Return the denominator of a job: a number, or a float64 array that broadcasts."""
+    x, _, weight, _, where = arrays
+    name, axes = job.reduction
+    if name in ("none", "sum"):
+        return 1.0
+    shape = x.shape
+    if where is None and (name == "mean" or weight is None):
+        return float(math.prod([shape[axis] for axis in axes]))
+    if name == "mean" or weight is None:
+        weight = None
+        if len(axes) == len(shape) and where.shape == shape:
+            return float(np.count_nonzero(where))
+    # No logit is read: one number stands for all of them.
+    terms = (np.broadcast_to(_ZERO, shape), 0.0, weight, None, where)
+    count = job._replace(
+        formula=denominator_terms,
+        arguments=job.arguments._replace(label_smoothing=0.0, eps=None),
+        reduction=Reduction("sum", axes),
+        outputs=("loss",),
+    )
+    total = np.empty([n for axis, n in enumerate(shape) if axis not in axes], F64)
+    call(level, count, terms, 1.0, [total], bfloat16 & ~1, threads)
+    if not total.ndim:
+        return float(total)
+    return total.reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The kernels of one instruction set."""
+
+    level: Level
+
+    def evaluate(self, job: Job) -> tuple[Any, ...]:
+        """Return one array for each output of the job."""
+        given, outputs = job.arguments, job.outputs
+        x, compute = given.x, given.compute_dtype
+        if compute is not F32 and compute is not F64 and compute not in (F32, F64):
+            return SLICED.evaluate(job)  # long double
+        arrays = (x, given.targets, given.weight, given.pos_weight, given.where)
+        bfloat16 = 0
+        for place, array in enumerate(arrays):
+            kind = type(array)
+            if kind is np.ndarray and array.dtype.char in _READ:
+                continue
+            if array is not None and kind is not float:
+                arrays, bfloat16 = _readable(arrays, bfloat16, place)
+        results = [_empty(job, name) for name in outputs]
+        filled = results
+        for place, result in enumerate(results):
+            if result.dtype.char not in _READ:
+                bfloat16 |= 64 << place
+                filled = [*filled[:place], result.view(np.uint16), *filled[place + 1 :]]
+        divisor = divisor_for(self.level, job, arrays, bfloat16)
+        call(self.level, job, arrays, divisor, filled, bfloat16)
+        return tuple([result if result.ndim else result[()] for result in results])
+
+
+def _empty(job: Job, name: str) -> Any:
+    """Return an array for an output: derivatives lie in memory as the logits do."""
+    x = job.arguments.x
+    if name != "loss":
+        dtype = job.derivative_dtype
+    else:
+        dtype = job.arguments.result_dtype
+        if job.reduction.name != "none":
+            axes = job.reduction.axes
+            if len(axes) == x.ndim:
+                return np.empty((), dtype)
+            return np.empty([n for axis, n in enumerate(x.shape) if axis not in axes], dtype)
+    if x.flags.c_contiguous:
+        return np.empty(x.shape, dtype)
+    return np.empty_like(x, dtype, subok=False)
+
+
+def _readable(
+    arrays: tuple[Any, ...], bfloat16: int, place: int
+) -> tuple[tuple[Any, ...], int]:
+    """Return the operands with one as a kernel can read it: bfloat16 by its bits."""
+    array = np.asarray(arrays[place])
+    if array.dtype.name == "bfloat16":
+        array, bfloat16 = array.view(np.uint16), bfloat16 | 1 << place
+    elif array.dtype.char not in _READ:
+        array = array.astype(F64)  # long double
+    return (*arrays[:place], array, *arrays[place + 1 :]), bfloat16
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced:
+    """The plain formula over slices, whose intermediate results stay in the cache.
+
+    ``elements`` is the length of a slice. Its values are those of whole arrays to the last
+    bit; a sum may round otherwise.
+    """
+
+    elements: int
+
+    def evaluate(self, job: Job) -> tuple[Any, ...]:
+        """Return one array for each output of the job."""
+        given, axes = job.arguments, job.reduction.axes
+        shape = given.x.shape
+        if given.x.size <= self.elements or not shape:
+            return _PLAIN.evaluate(job)
+        kept = [axis for axis in range(len(shape)) if axis not in axes]
+        axis = max(kept or axes, key=lambda one: shape[one])
+        step = max(1, self.elements * shape[axis] // given.x.size)
+        cuts = [slice(start, start + step) for start in range(0, shape[axis], step)]
+        whole = job._replace(arguments=given.mapped(partial(_broadcast, shape=shape)))
+        return _apart(whole, axis, cuts) if kept else _to_one_sum(whole, axis, cuts)
+
+
+def _broadcast(array: Any, shape: tuple[int, ...]) -> Any:
+    return np.broadcast_to(np.asarray(array), shape)
+
+
+def _part(job: Job, axis: int, cut: slice) -> Job:
+    index = (slice(None),) * axis + (cut,)
+    return job._replace(arguments=job.arguments.mapped(lambda array: array[index]))
+
+
+def _apart(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
+    """Evaluate slices along an axis that no sum runs along."""
+    results = [_empty(job, name) for name in job.outputs]
+    before = sum(one < axis for one in job.reduction.axes)  # axes that a loss does not have
+    for cut in cuts:
+        for name, result, value in zip(
+            job.outputs, results, _PLAIN.evaluate(_part(job, axis, cut)), strict=True
+        ):
+            ahead = axis - before if name == "loss" else axis
+            result[(slice(None),) * ahead + (cut,)] = value
+    return tuple(results)
+
+
+def _to_one_sum(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
+    """Evaluate slices of an array whose losses are all summed."""
+    with np.errstate(all="ignore"):
+        divisor = divisor_of(job, pairwise_total)
+        results = [None if name == "loss" else _empty(job, name) for name in job.outputs]
+        sums = []
+        for cut in cuts:
+            part = _part(job, axis, cut)
+            for result, value in zip(
+                results, elements(part, operands(part.arguments), divisor), strict=True
+            ):
+                if result is None:
+                    sums.append(pairwise_total(part.arguments.xp, value, job.reduction.axes))
+                else:
+                    result[(slice(None),) * axis + (cut,)] = value
+        if sums:
+            loss = reduced(job, np.concatenate(sums, axis), divisor, pairwise_total)
+            results[job.outputs.index("loss")] = loss
+        return tuple(results)
+
+
+_PLAIN = Plain(pairwise_total)
+SLICED: Runner = Sliced(2**14)
+
+
+def compiled(level: Level) -> Runner:
+    """Return the runner of a level of `_kernels.levels`."""
+    return Compiled(level)
+
+
+RUNNER = compiled(_kernels.levels[0]) if _kernels.levels else SLICED
