@@ -22,8 +22,18 @@ class Reduction(NamedTuple):
     axes: tuple[int, ...]
 
 
+# The most common reductions, made once.
+_OVER_ALL = {
+    (name, ndim): Reduction(name, () if name == "none" else tuple(range(ndim)))
+    for name in NAMES
+    for ndim in range(5)
+}
+
+
 def reduction_of(name: Any, axis: Any, ndim: int) -> Reduction:
     """Check ``reduction`` and ``axis`` against each other and the number of dimensions."""
+    if axis is None and isinstance(name, str) and (name, ndim) in _OVER_ALL:
+        return _OVER_ALL[name, ndim]
     name = check_name(name)
     if name == "none" and axis is not None:
         raise ValueError(

@@ -25,7 +25,7 @@ class Level:
         is_bfloat16: int,
         threads: int,
         /,
-    ) -> None: ...
+    ) -> bool: ...
 
 levels: tuple[Level, ...]
 formulas: tuple[str, ...]

@@ -67,6 +67,7 @@ typedef struct {
     Py_buffer views[ROLES];
     int held[ROLES];
     double numbers[ROLES];
+    int is_unreadable; /* whether an operand has a dtype that no kernel reads */
 } request;
 
 static void release(request *r)
@@ -96,17 +97,22 @@ static int set_array(request *r, enum role role, PyObject *array, int bfloat16, 
     operand *taken = &c->operands[role];
     const int is_output = role >= FIRST;
     const int flags = is_output ? PyBUF_RECORDS : PyBUF_RECORDS_RO;
-    if (PyObject_GetBuffer(array, view, flags) < 0)
+    if (PyObject_GetBuffer(array, view, flags) < 0) {
+        /* NumPy's answer for a dtype that the buffer protocol cannot name, such as bfloat16. */
+        r->is_unreadable = PyErr_ExceptionMatches(PyExc_ValueError)
+                           || PyErr_ExceptionMatches(PyExc_BufferError);
         return -1;
+    }
     r->held[role] = 1;
     c->present[role] = 1;
     taken->data = view->buf;
     taken->type = type_of(view, &taken->swapped);
-    if (bfloat16 && taken->type == UINT16)
+    if (bfloat16 && (taken->type == UINT16 || taken->type == INT16))
         taken->type = BFLOAT16;
     if (taken->type == TYPES || (is_output && taken->type < FLOAT16)) {
         PyErr_Format(PyExc_TypeError, "operand %d has the format %s, which no kernel takes", role,
                      view->format ? view->format : "B");
+        r->is_unreadable = 1;
         return -1;
     }
     if (role == X) {
@@ -201,6 +207,7 @@ static PyObject *evaluate(PyObject *self, PyObject *const *given, Py_ssize_t cou
     request r;
     memset(r.held, 0, sizeof r.held);
     memset(r.call.present, 0, sizeof r.call.present);
+    r.is_unreadable = 0;
     enum result done = NO_KERNEL;
     if (fill(&r, given) == 0) {
         const engine run = ((level *)self)->evaluate;
@@ -215,9 +222,13 @@ static PyObject *evaluate(PyObject *self, PyObject *const *given, Py_ssize_t cou
             PyErr_SetString(PyExc_ValueError, "there is no kernel for this formula and its outputs");
     }
     release(&r);
+    if (r.is_unreadable) {
+        PyErr_Clear();
+        Py_RETURN_FALSE;
+    }
     if (done != DONE)
         return NULL;
-    Py_RETURN_NONE;
+    Py_RETURN_TRUE;
 }
 
 static PyObject *name_of(PyObject *self, void *unused)
@@ -235,7 +246,8 @@ static PyMethodDef methods[] = {
     {"evaluate", (PyCFunction)(void (*)(void))evaluate, METH_FASTCALL,
      "evaluate(formula, outputs, is_double, x, targets, weight, pos_weight, where, smoothing,\n"
      "         eps, divisor, first, second, summed, is_bfloat16, threads)\n\n"
-     "Evaluate a formula of `formulas` and fill the arrays first and second, one per output."},
+     "Evaluate a formula of `formulas` and fill the arrays first and second, one per output.\n"
+     "Return False, and do nothing, if an operand has a dtype that no kernel reads."},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef attributes[] = {

@@ -40,8 +40,8 @@ _KERNELS = {
     for number, outputs in enumerate(_kernels.outputs)
 }
 _ZERO = np.zeros((), F64)
-# The dtypes of buffers that a kernel reads, by NumPy's letters.
-_READ = frozenset("?bBhHiIlLqQefd")
+# Bits that say which arrays hold bfloat16 as integers: operands from the first bit on, and results.
+_RESULT = 6
 
 
 def call(
@@ -52,31 +52,28 @@ def call(
     results: list[Any],
     bfloat16: int = 0,
     threads: int = 1,
-) -> None:
-    """Fill the results of a job.
+) -> bool:
+    """Fill the results of a job; return False if an operand has a dtype that no kernel reads.
 
-    ``arrays`` are its operands (numbers, or what exports a buffer) in the order of
-    `OPERANDS`. The bits of ``bfloat16`` say which of them, and from bit 6 on which of the
-    results, hold bfloat16 as integers.
+    ``arrays`` are x, targets, weight, pos_weight and mask: numbers, or what exports a buffer.
     """
     given, reduction = job.arguments, job.reduction
     formula, outputs = _KERNELS[job.formula, given.eps is not None, job.outputs]
-    x, targets, weight, pos_weight, where = arrays
-    level.evaluate(
+    summed = None
+    if job.sums_loss:
+        axes = reduction.axes
+        summed = -1 if job.reduces_all else sum([1 << axis for axis in axes])
+    return level.evaluate(
         formula,
         outputs,
         given.compute_dtype.itemsize == 8,
-        x,
-        targets,
-        weight,
-        pos_weight,
-        where,
+        *arrays,
         given.label_smoothing,
         given.eps,
         divisor,
         results[0],
         results[1] if len(results) == 2 else None,
-        sum([1 << axis for axis in reduction.axes]) if job.sums_loss else None,
+        summed,
         bfloat16,
         threads,
     )
@@ -85,18 +82,21 @@ def call(
 def divisor_for(
     level: Level, job: Job, arrays: tuple[Any, ...], bfloat16: int = 0, threads: int = 1
 ) -> Any:
-    """Return the denominator of a job: a number, or a float64 array that broadcasts."""
-    x, _, weight, _, where = arrays
+    """Return the denominator of a job: a number, or a float64 array that broadcasts.
+
+    None if it is counted from an operand whose dtype no kernel reads.
+    """
     name, axes = job.reduction
     if name in ("none", "sum"):
         return 1.0
+    x, _, weight, _, where = arrays
     shape = x.shape
     if where is None and (name == "mean" or weight is None):
         return float(math.prod([shape[axis] for axis in axes]))
-    if name == "mean" or weight is None:
+    if name == "mean":
         weight = None
-        if len(axes) == len(shape) and where.shape == shape:
-            return float(np.count_nonzero(where))
+    if weight is None and job.reduces_all and where.shape == shape:
+        return float(np.count_nonzero(where))
     # No logit is read: one number stands for all of them.
     terms = (np.broadcast_to(_ZERO, shape), 0.0, weight, None, where)
     count = job._replace(
@@ -106,7 +106,8 @@ def divisor_for(
         outputs=("loss",),
     )
     total = np.empty([n for axis, n in enumerate(shape) if axis not in axes], F64)
-    call(level, count, terms, 1.0, [total], bfloat16 & ~1, threads)
+    if not call(level, count, terms, 1.0, [total], bfloat16, threads):
+        return None
     if not total.ndim:
         return float(total)
     return total.reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
@@ -120,56 +121,50 @@ class Compiled:
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """Return one array for each output of the job."""
-        given, outputs = job.arguments, job.outputs
-        x, compute = given.x, given.compute_dtype
-        if compute is not F32 and compute is not F64 and compute not in (F32, F64):
-            return SLICED.evaluate(job)  # long double
-        arrays = (x, given.targets, given.weight, given.pos_weight, given.where)
-        bfloat16 = 0
-        for place, array in enumerate(arrays):
-            kind = type(array)
-            if kind is np.ndarray and array.dtype.char in _READ:
-                continue
-            if array is not None and kind is not float:
-                arrays, bfloat16 = _readable(arrays, bfloat16, place)
-        results = [_empty(job, name) for name in outputs]
-        filled = results
-        for place, result in enumerate(results):
-            if result.dtype.char not in _READ:
-                bfloat16 |= 64 << place
-                filled = [*filled[:place], result.view(np.uint16), *filled[place + 1 :]]
-        divisor = divisor_for(self.level, job, arrays, bfloat16)
-        call(self.level, job, arrays, divisor, filled, bfloat16)
+        given = job.arguments
+        if given.compute_dtype not in _COMPUTED:
+            return SLICED.evaluate(job)
+        arrays = (given.x, given.targets, given.weight, given.pos_weight, given.where)
+        divisor = divisor_for(self.level, job, arrays)
+        results = [empty(job, name) for name in job.outputs]
+        if divisor is None or not call(self.level, job, arrays, divisor, results):
+            arrays, bits = readable(arrays)
+            filled, result_bits = readable(tuple(results))
+            bits |= result_bits << _RESULT
+            divisor = divisor_for(self.level, job, arrays, bits)
+            call(self.level, job, arrays, divisor, list(filled), bits)
         return tuple([result if result.ndim else result[()] for result in results])
 
 
-def _empty(job: Job, name: str) -> Any:
+# In long double there are no kernels.
+_COMPUTED = frozenset([F32, F64])
+
+
+def empty(job: Job, name: str) -> Any:
     """Return an array for an output: derivatives lie in memory as the logits do."""
     x = job.arguments.x
     if name != "loss":
-        dtype = job.derivative_dtype
-    else:
-        dtype = job.arguments.result_dtype
-        if job.reduction.name != "none":
-            axes = job.reduction.axes
-            if len(axes) == x.ndim:
-                return np.empty((), dtype)
-            return np.empty([n for axis, n in enumerate(x.shape) if axis not in axes], dtype)
-    if x.flags.c_contiguous:
-        return np.empty(x.shape, dtype)
-    return np.empty_like(x, dtype, subok=False)
+        return np.empty_like(x, job.derivative_dtype, subok=False)
+    dtype = job.arguments.result_dtype
+    if not job.sums_loss:
+        return np.empty_like(x, dtype, subok=False)
+    if job.reduces_all:
+        return np.empty((), dtype)
+    return np.empty([n for axis, n in enumerate(x.shape) if axis not in job.reduction.axes], dtype)
 
 
-def _readable(
-    arrays: tuple[Any, ...], bfloat16: int, place: int
-) -> tuple[tuple[Any, ...], int]:
-    """Return the operands with one as a kernel can read it: bfloat16 by its bits."""
-    array = np.asarray(arrays[place])
-    if array.dtype.name == "bfloat16":
-        array, bfloat16 = array.view(np.uint16), bfloat16 | 1 << place
-    elif array.dtype.char not in _READ:
-        array = array.astype(F64)  # long double
-    return (*arrays[:place], array, *arrays[place + 1 :]), bfloat16
+def readable(arrays: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
+    """Return arrays as kernels can read them, and which of them hold bfloat16 by its bits."""
+    bits, views = 0, list(arrays)
+    for place, array in enumerate(arrays):
+        if array is None or isinstance(array, float):
+            continue
+        if array.dtype.name == "bfloat16":
+            bits |= 1 << place
+            views[place] = np.asarray(array).view(np.uint16)
+        elif array.dtype.char not in "?bBhHiIlLqQefd":
+            views[place] = array.astype(F64)  # long double, or a dtype of ml_dtypes
+    return tuple(views), bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +202,7 @@ def _part(job: Job, axis: int, cut: slice) -> Job:
 
 def _apart(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
     """Evaluate slices along an axis that no sum runs along."""
-    results = [_empty(job, name) for name in job.outputs]
+    results = [empty(job, name) for name in job.outputs]
     before = sum(one < axis for one in job.reduction.axes)  # axes that a loss does not have
     for cut in cuts:
         for name, result, value in zip(
@@ -222,7 +217,7 @@ def _to_one_sum(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
     """Evaluate slices of an array whose losses are all summed."""
     with np.errstate(all="ignore"):
         divisor = divisor_of(job, pairwise_total)
-        results = [None if name == "loss" else _empty(job, name) for name in job.outputs]
+        results = [None if name == "loss" else empty(job, name) for name in job.outputs]
         sums = []
         for cut in cuts:
             part = _part(job, axis, cut)
