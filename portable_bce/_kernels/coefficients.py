@@ -6,14 +6,9 @@ its function at Chebyshev's nodes; the best polynomial would be at most a few pe
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import mpmath
-
-HEADER = Path(__file__).with_name("primitives.h")
-BEGIN = "/* BEGIN COEFFICIENTS (printed by coefficients.py) */\n"
-END = "/* END COEFFICIENTS */\n"
 
 DIGITS = 40
 LN2_HIGH_BITS = 42  # k LN2_HIGH is exact for an integer |k| < 2^11, because 42 + 11 = 53
@@ -48,7 +43,7 @@ def polynomials() -> Iterator[tuple[str, list[Any], Any]]:
 
 
 def block() -> str:
-    """Return the lines between the two marks of primitives.h."""
+    """Return the lines that stand between two marks of primitives.h."""
     with mpmath.workdps(DIGITS):
         ln2 = mpmath.log(2)
         high = mpmath.floor(ln2 * 2**LN2_HIGH_BITS) / 2**LN2_HIGH_BITS
@@ -63,12 +58,6 @@ def block() -> str:
             lines.extend(f"    {float(term)!r},\n" for term in terms)
             lines.append("};\n")
     return "".join(lines)
-
-
-def block_of_header() -> str:
-    """Return the same lines as they stand in primitives.h."""
-    _, _, after = HEADER.read_text(encoding="utf-8").partition(BEGIN)
-    return after.partition(END)[0]
 
 
 if __name__ == "__main__":

@@ -323,7 +323,7 @@ PRIMITIVE double log1p_single(double f)
     return __builtin_fma(t * square, POLYNOMIAL_7(LOG1P_SINGLE, square, square * square), t);
 }
 
-/* f is normalised. The low part is up to t^3/11, which is 4 % of the high part. */
+/* f is normalised. The result is not: its low part is up to t^3/11, 4 % of the high part. */
 PRIMITIVE pair log1p_double(pair f)
 {
     pair denominator = fast_two_sum(2.0, f.high);
