@@ -57,12 +57,9 @@ def call(
 
     ``arrays`` are x, targets, weight, pos_weight and mask: numbers, or what exports a buffer.
     """
-    given, reduction = job.arguments, job.reduction
+    given = job.arguments
     formula, outputs = _KERNELS[job.formula, given.eps is not None, job.outputs]
-    summed = None
-    if job.sums_loss:
-        axes = reduction.axes
-        summed = -1 if job.reduces_all else sum([1 << axis for axis in axes])
+    first, second = results if len(results) == 2 else (results[0], None)
     return level.evaluate(
         formula,
         outputs,
@@ -71,12 +68,20 @@ def call(
         given.label_smoothing,
         given.eps,
         divisor,
-        results[0],
-        results[1] if len(results) == 2 else None,
-        summed,
+        first,
+        second,
+        _summed(job),
         bfloat16,
         threads,
     )
+
+
+def _summed(job: Job) -> int | None:
+    """Return the axes over which losses are summed, one bit each, or None."""
+    name, axes = job.reduction
+    if name == "none" or job.outputs[0] != "loss":
+        return None
+    return 1 if axes == (0,) else sum([1 << axis for axis in axes])
 
 
 def divisor_for(
@@ -92,10 +97,11 @@ def divisor_for(
     x, _, weight, _, where = arrays
     shape = x.shape
     if where is None and (name == "mean" or weight is None):
-        return float(math.prod([shape[axis] for axis in axes]))
+        every = len(axes) == len(shape)
+        return float(x.size if every else math.prod([shape[axis] for axis in axes]))
     if name == "mean":
         weight = None
-    if weight is None and job.reduces_all and where.shape == shape:
+    if weight is None and len(axes) == len(shape) and where.shape == shape:
         return float(np.count_nonzero(where))
     # No logit is read: one number stands for all of them.
     terms = (np.broadcast_to(_ZERO, shape), 0.0, weight, None, where)
@@ -121,36 +127,42 @@ class Compiled:
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """Return one array for each output of the job."""
-        given = job.arguments
+        given, level = job.arguments, self.level
         if given.compute_dtype not in _COMPUTED:
             return SLICED.evaluate(job)
+        if type(given.x) is not np.ndarray:  # a memmap would lend its type to the results
+            job = job._replace(arguments=given._replace(x=np.asarray(given.x)))
+            given = job.arguments
         arrays = (given.x, given.targets, given.weight, given.pos_weight, given.where)
-        divisor = divisor_for(self.level, job, arrays)
-        results = [empty(job, name) for name in job.outputs]
-        if divisor is None or not call(self.level, job, arrays, divisor, results):
+        divisor = divisor_for(level, job, arrays)
+        results = empties(job)
+        if divisor is None or not call(level, job, arrays, divisor, results):
             arrays, bits = readable(arrays)
             filled, result_bits = readable(tuple(results))
             bits |= result_bits << _RESULT
-            divisor = divisor_for(self.level, job, arrays, bits)
-            call(self.level, job, arrays, divisor, list(filled), bits)
+            divisor = divisor_for(level, job, arrays, bits)
+            call(level, job, arrays, divisor, list(filled), bits)
+        if results[0].ndim:
+            return tuple(results)
         return tuple([result if result.ndim else result[()] for result in results])
+
+
+def empties(job: Job) -> list[Any]:
+    """Return an array for each output: elementwise ones lie in memory as the logits do."""
+    given, (name, axes) = job.arguments, job.reduction
+    x, dtype = given.x, given.result_dtype
+    derivative = dtype if job.round_derivatives else given.compute_dtype
+    if name == "none" or job.outputs[0] != "loss":
+        return [np.empty_like(x, dtype if one == "loss" else derivative) for one in job.outputs]
+    if len(axes) == x.ndim:
+        sums = np.empty((), dtype)
+    else:
+        sums = np.empty([n for axis, n in enumerate(x.shape) if axis not in axes], dtype)
+    return [sums, *[np.empty_like(x, derivative) for one in job.outputs[1:]]]
 
 
 # In long double there are no kernels.
 _COMPUTED = frozenset([F32, F64])
-
-
-def empty(job: Job, name: str) -> Any:
-    """Return an array for an output: derivatives lie in memory as the logits do."""
-    x = job.arguments.x
-    if name != "loss":
-        return np.empty_like(x, job.derivative_dtype, subok=False)
-    dtype = job.arguments.result_dtype
-    if not job.sums_loss:
-        return np.empty_like(x, dtype, subok=False)
-    if job.reduces_all:
-        return np.empty((), dtype)
-    return np.empty([n for axis, n in enumerate(x.shape) if axis not in job.reduction.axes], dtype)
 
 
 def readable(arrays: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
@@ -179,8 +191,9 @@ class Sliced:
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """Return one array for each output of the job."""
-        given, axes = job.arguments, job.reduction.axes
-        shape = given.x.shape
+        # Subclasses bring operators of their own, which mean something else.
+        given, axes = job.arguments.mapped(np.asarray), job.reduction.axes
+        job, shape = job._replace(arguments=given), given.x.shape
         if given.x.size <= self.elements or not shape:
             return _PLAIN.evaluate(job)
         kept = [axis for axis in range(len(shape)) if axis not in axes]
@@ -202,7 +215,7 @@ def _part(job: Job, axis: int, cut: slice) -> Job:
 
 def _apart(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
     """Evaluate slices along an axis that no sum runs along."""
-    results = [empty(job, name) for name in job.outputs]
+    results = empties(job)
     before = sum(one < axis for one in job.reduction.axes)  # axes that a loss does not have
     for cut in cuts:
         for name, result, value in zip(
@@ -217,20 +230,18 @@ def _to_one_sum(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
     """Evaluate slices of an array whose losses are all summed."""
     with np.errstate(all="ignore"):
         divisor = divisor_of(job, pairwise_total)
-        results = [None if name == "loss" else empty(job, name) for name in job.outputs]
-        sums = []
+        results, sums = empties(job), []
         for cut in cuts:
             part = _part(job, axis, cut)
-            for result, value in zip(
-                results, elements(part, operands(part.arguments), divisor), strict=True
+            for name, result, value in zip(
+                job.outputs, results, elements(part, operands(part.arguments), divisor), strict=True
             ):
-                if result is None:
+                if name == "loss":
                     sums.append(pairwise_total(part.arguments.xp, value, job.reduction.axes))
                 else:
                     result[(slice(None),) * axis + (cut,)] = value
         if sums:
-            loss = reduced(job, np.concatenate(sums, axis), divisor, pairwise_total)
-            results[job.outputs.index("loss")] = loss
+            results[0] = reduced(job, np.concatenate(sums, axis), divisor, pairwise_total)
         return tuple(results)
 
 
