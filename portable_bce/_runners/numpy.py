@@ -158,7 +158,7 @@ def empties(job: Job) -> list[Any]:
         sums = np.empty((), dtype)
     else:
         sums = np.empty([n for axis, n in enumerate(x.shape) if axis not in axes], dtype)
-    return [sums, *[np.empty_like(x, derivative) for one in job.outputs[1:]]]
+    return [sums, np.empty_like(x, derivative)] if len(job.outputs) == 2 else [sums]
 
 
 # In long double there are no kernels.
