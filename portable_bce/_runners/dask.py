@@ -91,7 +91,7 @@ class Tasks:
         self._check_lengths(given)
         chunk = job._replace(arguments=given)
         is_reduced = job.reduction.name != "none"
-        values = self.evaluate(self._undivided(chunk) if is_reduced else chunk)
+        values = self.evaluate(self._unrounded(chunk) if is_reduced else chunk)
         sums: Sums = ()
         if job.sums_loss:
             sums = (self._sum(given, values[job.outputs.index("loss")]),)
@@ -104,9 +104,8 @@ class Tasks:
         """Return the loss at the root of the tree."""
         xp = array_namespace(sums[0][0])
         with quiet(xp):
-            divisor = compensated(xp, *sums[1]) if self.is_counted else self.divisor
             loss = compensated(xp, *sums[0])
-            loss = loss if divisor is None else loss / divisor
+            loss = loss / compensated(xp, *sums[1]) if self.is_counted else loss
             return rounded_to(xp, self.job.arguments.result_dtype, loss)
 
     def derivative(self, index: int, part: tuple[Any, ...], sums: Sums, where: Any = None) -> Any:
@@ -117,12 +116,17 @@ class Tasks:
             value = masked(given._replace(xp=xp, where=where), value)
             return rounded_to(xp, self.job.derivative_dtype, value)
 
-    def _undivided(self, chunk: Job) -> Job:
-        """Ask for sums that are not rounded to the result yet, nor derivatives."""
+    def _unrounded(self, chunk: Job) -> Job:
+        """Ask for sums that are not rounded to the result yet, nor derivatives.
+
+        Both are divided by the denominator of all chunks, if it is known.
+        """
+        axes = self.job.reduction.axes
         return chunk._replace(
             arguments=chunk.arguments._replace(result_dtype=self.sum_dtype),
-            reduction=Reduction("sum", self.job.reduction.axes),
+            reduction=Reduction("sum" if self.divisor is None else "mean", axes),
             round_derivatives=False,
+            denominator=self.divisor,
         )
 
     def _count(self, chunk: Job) -> Any:
@@ -139,7 +143,7 @@ class Tasks:
             eps=None,
         )
         job = Job(denominator_terms, terms, reduction, ("loss",))
-        return self.evaluate(self._undivided(job))[0]
+        return self.evaluate(self._unrounded(job))[0]
 
     def _sum(self, given: Arguments, total: Any) -> Sum:
         """Return a leaf of the tree: a sum with the axes that it was summed over."""
@@ -151,8 +155,6 @@ class Tasks:
             return None
         if self.is_counted or self.job.reduction.name == "none":
             return value
-        if self.divisor is not None:
-            value /= self.divisor  # in place: the row has just made this array
         return rounded_to(xp, self.job.derivative_dtype, value)
 
     def _check_lengths(self, given: Arguments) -> None:

@@ -94,6 +94,8 @@ def divisor_for(
     name, axes = job.reduction
     if name in ("none", "sum"):
         return 1.0
+    if job.denominator is not None:
+        return job.denominator
     x, _, weight, _, where = arrays
     shape = x.shape
     if where is None and (name == "mean" or weight is None):
@@ -105,11 +107,11 @@ def divisor_for(
         return float(np.count_nonzero(where))
     # No logit is read: one number stands for all of them.
     terms = (np.broadcast_to(_ZERO, shape), 0.0, weight, None, where)
-    count = job._replace(
-        formula=denominator_terms,
-        arguments=job.arguments._replace(label_smoothing=0.0, eps=None),
-        reduction=Reduction("sum", axes),
-        outputs=("loss",),
+    count = Job(
+        denominator_terms,
+        job.arguments._replace(label_smoothing=0.0, eps=None),
+        Reduction("sum", axes),
+        ("loss",),
     )
     total = np.empty([n for axis, n in enumerate(shape) if axis not in axes], F64)
     if not call(level, count, terms, 1.0, [total], bfloat16, threads):
@@ -246,7 +248,8 @@ def _to_one_sum(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
 
 
 _PLAIN = Plain(pairwise_total)
-SLICED: Runner = Sliced(2**14)
+# Slices of float64 stay below 128 KiB, from which on glibc may map each temporary afresh.
+SLICED: Runner = Sliced(2**13)
 
 
 def compiled(level: Level) -> Runner:

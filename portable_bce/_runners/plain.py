@@ -37,6 +37,8 @@ class Plain:
 def divisor_of(job: Job, total: Total) -> Any:
     """Return what a sum is divided by: None, a Python number, or an array that broadcasts."""
     given, reduction = job.arguments, job.reduction
+    if job.denominator is not None:
+        return job.denominator
     if not job.is_counted:
         return denominator(reduction, given.x.shape)
     xp = given.xp
