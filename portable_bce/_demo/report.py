@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from portable_bce import _checks
+from portable_bce import _checks, _kernels
 from portable_bce._backends import open_backend
 from portable_bce._demo.solvers import SOLVERS, Array, Problem, Step
 
@@ -42,6 +42,7 @@ def run(backend: str, solver: str, draw: Callable[[list[float]], None] | None = 
         0 if the two objectives agree to 1e-6, else 1.
     """
     console = Console(highlight=False)
+    console.print(f"CPU kernels: {_kernels.describe()}")
     train, held_out = load()
     with open_backend(backend) as xp:
         problem = pose(xp, train)
