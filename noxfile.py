@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -28,35 +30,34 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
-def snapshot(session: nox.Session) -> Path:
+@functools.cache
+def snapshot() -> Path:
     """Return a clone of the working tree as it would be committed, in the folder of its state.
 
     An sdist holds what is committed, and a session has to test what is not committed yet. So the
     working tree is committed to a repository of our own.
     """
     store = BUILT / "repository"
-    git = {
-        "GIT_DIR": str(store / ".git"),
-        "GIT_INDEX_FILE": str(store / ".git" / "index"),
-        "GIT_WORK_TREE": str(ROOT),
-    }
-    here = {name: None for name in git}
-    commit = ("git", "-c", "user.name=nox", "-c", "user.email=nox", "commit", "--quiet")
-    quiet = {"external": True, "silent": True}
-    session.run("git", "init", "--quiet", str(store), env=here, **quiet)
-    with session.chdir(ROOT):
-        session.run("git", "add", "--all", env=git, **quiet)
-        tree = str(session.run("git", "write-tree", env=git, **quiet)).strip()
-        source = BUILT / tree[:12] / "source"
-        if not source.exists():
-            session.run(*commit, "--allow-empty", "--message", "snapshot", env=git, **quiet)
-            session.run("git", "clone", "--quiet", str(store), str(source), env=here, **quiet)
+    names = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    ours = {"GIT_DIR": str(store / ".git"), "GIT_WORK_TREE": str(ROOT)}
+
+    def git(*arguments: str, **variables: str) -> str:
+        command = ("git", "-c", "user.name=nox", "-c", "user.email=nox", *arguments)
+        environment = names | variables
+        return subprocess.check_output(command, text=True, cwd=ROOT, env=environment).strip()
+
+    git("init", "--quiet", str(store))
+    git("add", "--all", **ours)
+    source = BUILT / git("write-tree", **ours)[:12] / "source"
+    if not source.exists():
+        git("commit", "--quiet", "--allow-empty", "--message", "snapshot", **ours)
+        git("clone", "--quiet", str(store), str(source))
     return source
 
 
 def sdist(session: nox.Session) -> Path:
     """Return the sdist of the working tree."""
-    source = snapshot(session)
+    source = snapshot()
     if not list(source.parent.glob("*.tar.gz")):
         session.install("build")
         outdir = ("--outdir", str(source.parent))
@@ -191,10 +192,10 @@ def package(session: nox.Session) -> None:
     (made / "dist").mkdir(parents=True)
     published = [shutil.copy(file, made / "dist") for file in (packed, pure)]
     direct = made / "direct"
-    build_wheel(session, snapshot(session), direct, "-Csetup-args=-Dkernels=enabled")
+    build_wheel(session, snapshot(), direct, "-Csetup-args=-Dkernels=enabled")
     session.run("twine", "check", "--strict", *map(str, published), compiled)
     for built in (pure, compiled):
-        session.run("check-wheel-contents", "--package", "portable_bce", built)
+        session.run("check-wheel-contents", built)
     session.run("cffconvert", "--validate")
     environment = {
         "PORTABLE_BCE_SDIST": str(packed),
@@ -215,7 +216,7 @@ def package(session: nox.Session) -> None:
 @nox.session
 def readme(session: nox.Session) -> None:
     """Run README's first command on a machine without a compiler, and on one with it."""
-    source = snapshot(session)
+    source = snapshot()
     nothing_else = {"PATH": session.bin, "CC": None}
     pip = ("python", "-m", "pip", "install", "--quiet")
     with session.chdir(source):

@@ -12,5 +12,7 @@ from pathlib import Path
 
 STATED = re.compile(r'^__version__ = "(.+)"$', flags=re.MULTILINE)
 
-(version,) = STATED.findall((Path(__file__).parents[1] / "portable_bce" / "__init__.py").read_text())
+(version,) = STATED.findall(
+    (Path(__file__).parents[1] / "portable_bce" / "__init__.py").read_text()
+)
 sys.stdout.write(version)
