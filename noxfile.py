@@ -182,8 +182,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def package(session: nox.Session) -> None:
     """Build what is published and prove it; before a release: `nox -s package -- v1.2.3`."""
-    backend = PROJECT["build-system"]["requires"]
-    session.install(*backend, "ninja", *group("package"), *group("test"))
+    session.install(*group("package"), *group("test"))
     made = Path(session.create_tmp()).resolve()
     shutil.rmtree(made)
     packed = sdist(session)
@@ -235,14 +234,14 @@ def readme(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """Train a logistic regression on real data: `nox -s demo -- --solver gd`."""
     session.install(f"{wheel(session)}[demo]")
-    session.run("python", "-m", "portable_bce", "demo", *session.posargs)
+    session.run("portable-bce", "demo", *session.posargs)
 
 
 @nox.session
 def verify(session: nox.Session) -> None:
     """Measure the errors on every CPU library: `nox -s verify -- --exhaustive`."""
     session.install(f"{wheel(session)}[verify]", *group("backends"))
-    session.run("python", "-m", "portable_bce", "verify", *session.posargs)
+    session.run("portable-bce", "verify", *session.posargs)
 
 
 @nox.session
@@ -250,7 +249,7 @@ def bench(session: nox.Session) -> None:
     """Time all that docs/speed.md publishes, and write it; with options, only what they ask."""
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
     if session.posargs:
-        session.run("python", "-m", "portable_bce", "bench", *session.posargs)
+        session.run("portable-bce", "bench", *session.posargs)
         return
     for script in ("run", "report", "draw"):
         session.run("python", f"benchmarks/{script}.py")
