@@ -39,19 +39,27 @@ def snapshot() -> Path:
     """
     store = BUILT / "repository"
     names = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    ours = {"GIT_DIR": str(store / ".git"), "GIT_WORK_TREE": str(ROOT)}
+    # The index is this process's own, because another may take a snapshot at the same time.
+    index = store / ".git" / f"index-{os.getpid()}"
+    ours = {
+        "GIT_DIR": str(store / ".git"),
+        "GIT_INDEX_FILE": str(index),
+        "GIT_WORK_TREE": str(ROOT),
+    }
 
     def git(*arguments: str, **variables: str) -> str:
         command = ("git", "-c", "user.name=nox", "-c", "user.email=nox", *arguments)
         environment = names | variables
         return subprocess.check_output(command, text=True, cwd=ROOT, env=environment).strip()
 
-    git("init", "--quiet", str(store))
+    if not store.exists():
+        git("init", "--quiet", str(store))
     git("add", "--all", **ours)
     source = BUILT / git("write-tree", **ours)[:12] / "source"
     if not source.exists():
         git("commit", "--quiet", "--allow-empty", "--message", "snapshot", **ours)
         git("clone", "--quiet", str(store), str(source))
+    index.unlink()
     return source
 
 
@@ -74,16 +82,23 @@ def wheel(session: nox.Session, row: str | None = REQUIRED_ROW) -> str:
     folders = [packed.parent / f"{kernels}-{name}" for name in ("3.11", python)]
     for folder in folders:
         if built := list(folder.glob("*.whl")):
-            return str(built[0])
-    build_wheel(session, packed, folders[-1], f"-Csetup-args=-Dkernels={kernels}")
-    return str(next(folders[-1].glob("*.whl")))
+            return installed(session, built[0])
+    option = f"-Csetup-args=-Dkernels={kernels}"
+    return installed(session, build_wheel(session, packed, folders[-1], option))
 
 
 def build_wheel(
     session: nox.Session, source: Path, folder: Path, *options: str, **environment: str
-) -> None:
+) -> Path:
     pip = ("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder))
     session.run(*pip, *options, str(source), env=environment)
+    return next(folder.glob("*.whl"))
+
+
+def installed(session: nox.Session, built: Path) -> str:
+    """Install a wheel over one of the same version, which pip would keep where `nox -r` runs."""
+    session.install("--force-reinstall", "--no-deps", str(built))
+    return str(built)
 
 
 def run_tests(
@@ -134,12 +149,13 @@ def sanitized(session: nox.Session) -> None:
     options = ("-Dkernels=enabled", "-Db_sanitize=address,undefined", "-Db_lundef=false")
     setup = [f"-Csetup-args={option}" for option in options]
     compiler = {"CC": "gcc", "CFLAGS": "-g -fno-sanitize-recover=undefined"}
-    build_wheel(session, sdist(session), folder, *setup, **compiler)
-    session.install(str(next(folder.glob("*.whl"))), *group("test"))
+    built = build_wheel(session, sdist(session), folder, *setup, **compiler)
+    session.install(installed(session, built), *group("test"))
     library = session.run("gcc", "-print-file-name=libasan.so", external=True, silent=True)
     # Python never frees all that it allocates, so leaks are not looked for.
     sanitizer = {"LD_PRELOAD": str(library).strip(), "ASAN_OPTIONS": "detect_leaks=0"}
-    arguments = ("-n", "auto", "-r", "fE", *session.posargs)
+    # A report ends the process that writes it, before pytest could show what it captured.
+    arguments = ("-n", "auto", "-r", "fE", "--capture", "sys", *session.posargs)
     run_tests(session, *arguments, require="numpy", row="compiled", **sanitizer)
 
 
@@ -190,15 +206,15 @@ def package(session: nox.Session) -> None:
     # PyPI takes the sdist and the pure wheel from here, and compiled ones from release.yml.
     (made / "dist").mkdir(parents=True)
     published = [shutil.copy(file, made / "dist") for file in (packed, pure)]
-    direct = made / "direct"
-    build_wheel(session, snapshot(), direct, "-Csetup-args=-Dkernels=enabled")
+    option = "-Csetup-args=-Dkernels=enabled"
+    direct = build_wheel(session, snapshot(), made / "direct", option)
     session.run("twine", "check", "--strict", *map(str, published), compiled)
     for built in (pure, compiled):
         session.run("check-wheel-contents", built)
     session.run("cffconvert", "--validate")
     environment = {
         "PORTABLE_BCE_SDIST": str(packed),
-        "PORTABLE_BCE_DIRECT": str(next(direct.glob("*.whl"))),
+        "PORTABLE_BCE_DIRECT": str(direct),
         "PORTABLE_BCE_TAG": "".join(session.posargs),
     }
     for row, built in (("plain", pure), ("compiled", compiled)):

@@ -42,9 +42,9 @@ def run(backend: str, solver: str, draw: Callable[[list[float]], None] | None = 
         0 if the two objectives agree to 1e-6, else 1.
     """
     console = Console(highlight=False)
-    console.print(f"CPU kernels: {_kernels.describe()}")
     train, held_out = load()
     with open_backend(backend) as xp:
+        console.print(f"CPU kernels: {_kernels.describe()}")
         problem = pose(xp, train)
         steps = _solve(console, problem, solver)
         theirs = xp.asarray(peer(train), dtype=problem.design.dtype)

@@ -49,8 +49,8 @@ def run(request: Request, json_path: Path | None) -> int:
     require_file("--json", json_path)
     require_file("--state", request.state)
     console = Console(highlight=False, stderr=json_path == Path("-"))
-    console.print(f"CPU kernels: {_kernels.describe()}")
     specs = request.specs()
+    console.print(f"CPU kernels: {_kernels.describe()}")
     identity = {**request.identity(), "specs": [spec.title for spec in specs], **_versions(specs)}
     progress = Progress.resumed(identity, request.state)
     tasks = [
