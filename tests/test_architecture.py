@@ -12,7 +12,7 @@ from tests.source import MODULES, TEXTS, imports
 
 # Each module may import from the rows above its own, or beside it where that makes no circle.
 ROWS = [
-    ["_formula", "_typing", "_dtypes", "_contract", "_backends"],
+    ["_formula", "_typing", "_dtypes", "_contract", "_backends", "_kernels"],
     ["_probability", "_checks"],
     ["_inputs", "_reduce"],
     ["_plain"],
@@ -46,7 +46,7 @@ def test_imports_run_downwards(name: str) -> None:
     for found in imports(name):
         top, _, inner = found.partition(".")
         if top == "portable_bce" and inner and not inner.startswith("__version__"):
-            packages = ("functional", "_demo", "_verify", "_bench", "testing")
+            packages = ("functional", "_kernels", "_demo", "_verify", "_bench", "testing")
             inside = any(name.startswith(a) and inner.startswith(a) for a in packages)
             assert inside or row(inner) < row(name), f"{name} imports {inner}"
 
