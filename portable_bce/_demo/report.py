@@ -94,8 +94,8 @@ def _with_ones(features: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _solve(console: Console, problem: Problem, solver: str) -> list[Step]:
     solve, every = SOLVERS[solver]
     samples, columns = problem.design.shape
-    library = library(problem.xp)
-    console.print(f"{solver}: {samples} samples, {columns - 1} features, {library}")
+    name = library(problem.xp)
+    console.print(f"{solver}: {samples} samples, {columns - 1} features, {name}")
     console.print(" step       objective  gradient norm")
     steps: list[Step] = []
     for number, step in enumerate(solve(problem)):
