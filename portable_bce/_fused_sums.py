@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portable_bce._inputs import Inputs
-from portable_bce._reduce import Reduction
+from portable_bce._reduction import Reduction
 
 THREADS = 512  # of a block; a power of two
 # Enough to keep any device busy, few enough that their sums are nothing beside the losses.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from portable_bce import functional
-from portable_bce._reduce import Name
+from portable_bce._reduction import Name
 
 _HALVES = (torch.float16, torch.bfloat16)
 

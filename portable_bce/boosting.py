@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, TypeAlias, overload
 import numpy as np
 from array_api_compat import is_cupy_array
 
-from portable_bce import _checks, _dtypes, functional
-from portable_bce._reduce import widest
+from portable_bce import _arguments, _libraries, functional
+from portable_bce._reduction import widest
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, Dataset
 
 __all__ = ["BinaryObjective"]
@@ -89,8 +89,8 @@ class BinaryObjective:
     min_hessian: float = 1e-16
 
     def __post_init__(self) -> None:
-        _checks.smoothing(self.label_smoothing)
-        _checks.least(self.min_hessian, "min_hessian")
+        _arguments.smoothing(self.label_smoothing)
+        _arguments.least(self.min_hessian, "min_hessian")
 
     # Both libraries read this signature: XGBoost looks for the name `sample_weight`, and
     # LightGBM counts three parameters before it passes weights.
@@ -174,8 +174,8 @@ class BinaryObjective:
             All the weight is on one label, whose log-odds are infinite.
         """
         labels, weight = _labels_and_weight(y_true, sample_weight)
-        xp = _checks.namespace("y_true", labels)
-        device = _dtypes.device_of(labels)
+        xp = _arguments.namespace("y_true", labels)
+        device = _libraries.device_of(labels)
         dtype = widest(xp, device) or xp.float32
 
         def mass(logit: float) -> float:
@@ -201,10 +201,10 @@ class BinaryObjective:
     def _floored(self, hess: Any, weight: Any) -> Any:
         if not self.min_hessian:
             return hess
-        xp = _checks.namespace("y_pred", hess)
+        xp = _arguments.namespace("y_pred", hess)
         floor = xp.full_like(hess, self.min_hessian)
         if weight is not None:
-            floor = floor * (weight if _checks.is_number(weight) else xp.astype(weight, hess.dtype))
+            floor = floor * (weight if _arguments.is_number(weight) else xp.astype(weight, hess.dtype))
         return xp.maximum(hess, floor)
 
 
@@ -213,11 +213,11 @@ def _read(y_true: Any, y_pred: Any, sample_weight: Weight) -> _Batch:
     if _is_dataset(y_true):
         raise TypeError(
             "the objective must be called as (raw_prediction, dataset) or (y_true, "
-            f"raw_prediction); got {_checks.type_name(y_true)} first. Exchange the two"
+            f"raw_prediction); got {_arguments.type_name(y_true)} first. Exchange the two"
         )
     raw = y_true if _is_dataset(y_pred) else y_pred
     labels, weight = _labels_and_weight(y_pred if raw is y_true else y_true, sample_weight)
-    xp = _checks.namespace("y_pred", raw)
+    xp = _arguments.namespace("y_pred", raw)
     labels, weight = _moved(xp, labels, raw), _moved(xp, weight, raw)
     if raw.ndim > 1:  # several outputs: a weight for each row, and (XGBoost 3.0) flat labels
         if getattr(weight, "ndim", 0) == 1:
@@ -233,7 +233,7 @@ def _labels_and_weight(source: Any, sample_weight: Weight) -> tuple[Any, Any]:
     if sample_weight is not None:
         raise TypeError(
             "`sample_weight` must be left out beside a dataset, which has its own; got "
-            f"{_checks.type_name(sample_weight)}. Use `dataset.set_weight(sample_weight)`"
+            f"{_arguments.type_name(sample_weight)}. Use `dataset.set_weight(sample_weight)`"
         )
     labels, weight = source.get_label(), source.get_weight()
     if labels is None or not np.size(labels):
@@ -253,5 +253,5 @@ def _moved(xp: Any, value: Any, raw: Any) -> Any:
     if type(raw) is np.ndarray:
         return value.get() if is_cupy_array(value) else value
     if type(value) is np.ndarray:
-        return xp.asarray(value, device=_dtypes.device_of(raw))
+        return xp.asarray(value, device=_libraries.device_of(raw))
     return value

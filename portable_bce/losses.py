@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from portable_bce import _checks, functional
-from portable_bce._reduce import Name, check_name
+from portable_bce import _arguments, functional
+from portable_bce._reduction import Name, check_name
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType, Pullback
 
 
@@ -22,7 +22,7 @@ class _Loss:
 
     def __post_init__(self) -> None:
         check_name(self.reduction)
-        _checks.smoothing(self.label_smoothing)
+        _arguments.smoothing(self.label_smoothing)
 
     def _keywords(self, weight: ArrayOrScalar | None, where: Array | None) -> dict[str, Any]:
         """Return the settings as keywords; what a call passes stands in for the setting."""

@@ -31,8 +31,8 @@ Needs PyTorch: ``pip install "portable-bce[torch]"``.
 # No postponed annotations: TorchScript does not resolve them.
 from typing import TYPE_CHECKING, Any
 
-from portable_bce import _checks
-from portable_bce._reduce import Name, check_name
+from portable_bce import _arguments
+from portable_bce._reduction import Name, check_name
 
 try:
     import torch
@@ -89,7 +89,7 @@ class _Ours:
         compute_dtype: torch.dtype | None,
     ) -> None:
         check_name(self.reduction)
-        self.label_smoothing = _checks.smoothing(label_smoothing)
+        self.label_smoothing = _arguments.smoothing(label_smoothing)
         self.axis = axis
         self.compute_dtype = compute_dtype
 

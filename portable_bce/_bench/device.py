@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from portable_bce import _formula, _plain
+from portable_bce._arguments import check_arguments
 from portable_bce._bench import contenders
 from portable_bce._bench.contenders import Call, Contender
-from portable_bce._inputs import gather
-from portable_bce._reduce import library_total, reduction_of
+from portable_bce._formula import with_logits
+from portable_bce._job import Job
+from portable_bce._reduction import library_total, reduction_of
+from portable_bce._runners.plain import Plain
 
 GROUP = "gpu"
 
@@ -46,10 +48,10 @@ def _not_fused() -> dict[str, Call]:
     """Return our formula operation by operation, as CuPy would run it without `cupy.fuse`."""
 
     def both(x: Any, y: Any) -> Any:
-        inputs, reduction = gather("logits", x, y), reduction_of("mean", None, x.ndim)
-        wanted = ("loss", "grad")
-        formula = _formula.with_logits
-        return _plain.evaluate(formula, inputs, reduction, wanted, True, library_total)
+        arguments, reduction = check_arguments("logits", x, y), reduction_of("mean", None, x.ndim)
+        return Plain(library_total).evaluate(
+            Job(with_logits, arguments, reduction, ("loss", "grad"))
+        )
 
     return {"value_and_grad": both}
 

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from portable_bce import _checks, _kernels
+from portable_bce import _arguments, _kernels
 from portable_bce._backends import open_backend
 from portable_bce._demo.solvers import SOLVERS, Array, Problem, Step
 
@@ -93,7 +93,7 @@ def _with_ones(features: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _solve(console: Console, problem: Problem, solver: str) -> list[Step]:
     solve, every = SOLVERS[solver]
     samples, columns = problem.design.shape
-    library = _checks.library(problem.xp)
+    library = _arguments.library(problem.xp)
     console.print(f"{solver}: {samples} samples, {columns - 1} features, {library}")
     console.print(" step       objective  gradient norm")
     steps: list[Step] = []

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from portable_bce._kernels._compiled import Level
 
 levels: tuple[Level, ...]
+formulas: tuple[str, ...]
+outputs: tuple[tuple[str, ...], ...]
 try:
-    from portable_bce._kernels._compiled import levels
+    from portable_bce._kernels._compiled import formulas, levels, outputs
 except ModuleNotFoundError:
-    levels = ()
-
-_TITLES = {"avx2": "AVX2", "avx512": "AVX-512", "neon": "NEON"}
+    levels, formulas, outputs = (), (), ()
 
 
 def describe() -> str:
     """Name the row that NumPy's arrays take: "plain", or "compiled, AVX2" and the like."""
-    return f"compiled, {_TITLES[levels[0].name]}" if levels else "plain"
+    return f"compiled, {levels[0].name}" if levels else "plain"

@@ -1,4 +1,4 @@
-from typing import final
+from typing import Any, final
 
 @final
 class Level:
@@ -6,5 +6,27 @@ class Level:
 
     @property
     def name(self) -> str: ...
+    def evaluate(
+        self,
+        formula: int,
+        outputs: int,
+        is_double: bool,
+        x: Any,
+        targets: Any,
+        weight: Any,
+        pos_weight: Any,
+        where: Any,
+        smoothing: float,
+        eps: float | None,
+        divisor: Any,
+        first: Any,
+        second: Any,
+        summed: int | None,
+        is_bfloat16: int,
+        threads: int,
+        /,
+    ) -> bool: ...
 
 levels: tuple[Level, ...]
+formulas: tuple[str, ...]
+outputs: tuple[tuple[str, ...], ...]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from portable_bce import _formula, _runners
-from portable_bce._inputs import Inputs, gather
-from portable_bce._reduce import Name, Reduction, reduction_of
+from portable_bce._arguments import check_arguments
+from portable_bce._evaluate import evaluate
+from portable_bce._formula import with_logits
+from portable_bce._job import Job
+from portable_bce._reduction import Name, reduction_of
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType
 
 
@@ -92,19 +94,20 @@ def bce_with_logits(
     >>> bce_with_logits(np.asarray([40.0, np.inf]), np.asarray([1, 1]), reduction="none")
     array([4.24835426e-18, 0.00000000e+00])
     """
-    inputs, reduced = gathered(
+    job = logits_job(
+        ("loss",),
         logits,
         targets,
         reduction,
         axis,
-        weight=weight,
-        pos_weight=pos_weight,
-        label_smoothing=label_smoothing,
-        where=where,
-        compute_dtype=compute_dtype,
+        weight,
+        pos_weight,
+        label_smoothing,
+        where,
+        compute_dtype,
     )
     loss: ArrayT
-    (loss,) = _runners.run(_formula.with_logits, inputs, reduced, ("loss",))
+    (loss,) = evaluate(job)
     return loss
 
 
@@ -157,18 +160,19 @@ def bce_with_logits_value_and_grad(
     >>> loss, grad
     (np.float32(0.6931472), array([ 5.0000000e-01, -1.9287499e-22], dtype=float32))
     """
-    inputs, reduced = gathered(
+    job = logits_job(
+        ("loss", "grad"),
         logits,
         targets,
         reduction,
         axis,
-        weight=weight,
-        pos_weight=pos_weight,
-        label_smoothing=label_smoothing,
-        where=where,
-        compute_dtype=compute_dtype,
+        weight,
+        pos_weight,
+        label_smoothing,
+        where,
+        compute_dtype,
     )
-    loss, grad = _runners.run(_formula.with_logits, inputs, reduced, ("loss", "grad"))
+    loss, grad = evaluate(job)
     return loss, grad
 
 
@@ -215,24 +219,43 @@ def bce_with_logits_grad_and_hess(
     >>> bce_with_logits_grad_and_hess(np.asarray([0.0, 50.0]), 1, reduction="none")
     (array([-5.00000000e-01, -1.92874985e-22]), array([2.50000000e-01, 1.92874985e-22]))
     """
-    inputs, reduced = gathered(
+    job = logits_job(
+        ("grad", "hess"),
         logits,
         targets,
         reduction,
         axis,
-        weight=weight,
-        pos_weight=pos_weight,
-        label_smoothing=label_smoothing,
-        where=where,
-        compute_dtype=compute_dtype,
+        weight,
+        pos_weight,
+        label_smoothing,
+        where,
+        compute_dtype,
     )
-    grad, hess = _runners.run(_formula.with_logits, inputs, reduced, ("grad", "hess"))
+    grad, hess = evaluate(job)
     return grad, hess
 
 
-def gathered(
-    logits: Array, targets: ArrayOrScalar, reduction: Name, axis: Any, **keywords: Any
-) -> tuple[Inputs, Reduction]:
-    """Check what `bce_with_logits` was passed."""
-    inputs = gather("logits", logits, targets, **keywords)
-    return inputs, reduction_of(reduction, axis, logits.ndim)
+def logits_job(
+    outputs: tuple[str, ...],
+    logits: Array,
+    targets: ArrayOrScalar,
+    reduction: Name,
+    axis: int | tuple[int, ...] | None,
+    weight: ArrayOrScalar | None,
+    pos_weight: ArrayOrScalar | None,
+    label_smoothing: float,
+    where: Array | None,
+    compute_dtype: DType | None,
+) -> Job:
+    """Return what is asked, checked."""
+    arguments = check_arguments(
+        "logits",
+        logits,
+        targets,
+        weight,
+        pos_weight,
+        label_smoothing,
+        where,
+        compute_dtype,
+    )
+    return Job(with_logits, arguments, reduction_of(reduction, axis, logits.ndim), outputs)

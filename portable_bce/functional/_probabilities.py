@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-from portable_bce import _plain, _probability, _runners
-from portable_bce._inputs import Inputs, gather
-from portable_bce._reduce import Name, Reduction, reduction_of
+from portable_bce._arguments import check_arguments
+from portable_bce._evaluate import evaluate
+from portable_bce._formula import with_probabilities
+from portable_bce._job import Job
+from portable_bce._reduction import Name, reduction_of
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType
 
 
@@ -72,20 +73,21 @@ def bce(
     >>> bce(np.asarray([0.5, 1.0, 0.0]), np.asarray([1, 1, 1]), reduction="none")
     array([0.69314718, 0.        ,        inf])
     """
-    inputs, reduced = gathered(
+    job = probabilities_job(
+        ("loss",),
         probabilities,
         targets,
         reduction,
         axis,
-        weight=weight,
-        pos_weight=pos_weight,
-        label_smoothing=label_smoothing,
-        where=where,
-        compute_dtype=compute_dtype,
-        eps=eps,
+        weight,
+        pos_weight,
+        label_smoothing,
+        where,
+        compute_dtype,
+        eps,
     )
     loss: ArrayT
-    (loss,) = _runners.run(formula_of(inputs), inputs, reduced, ("loss",))
+    (loss,) = evaluate(job)
     return loss
 
 
@@ -134,19 +136,20 @@ def bce_value_and_grad(
     >>> grad
     array([-1. , -0.5])
     """
-    inputs, reduced = gathered(
+    job = probabilities_job(
+        ("loss", "grad"),
         probabilities,
         targets,
         reduction,
         axis,
-        weight=weight,
-        pos_weight=pos_weight,
-        label_smoothing=label_smoothing,
-        where=where,
-        compute_dtype=compute_dtype,
-        eps=eps,
+        weight,
+        pos_weight,
+        label_smoothing,
+        where,
+        compute_dtype,
+        eps,
     )
-    loss, grad = _runners.run(formula_of(inputs), inputs, reduced, ("loss", "grad"))
+    loss, grad = evaluate(job)
     return loss, grad
 
 
@@ -192,30 +195,46 @@ def bce_grad_and_hess(
     >>> bce_grad_and_hess(np.asarray([0.5, 0.1]), np.asarray([1, 0]), reduction="none")
     (array([-2.        ,  1.11111111]), array([4.       , 1.2345679]))
     """
-    inputs, reduced = gathered(
+    job = probabilities_job(
+        ("grad", "hess"),
         probabilities,
         targets,
         reduction,
         axis,
-        weight=weight,
-        pos_weight=pos_weight,
-        label_smoothing=label_smoothing,
-        where=where,
-        compute_dtype=compute_dtype,
-        eps=eps,
+        weight,
+        pos_weight,
+        label_smoothing,
+        where,
+        compute_dtype,
+        eps,
     )
-    grad, hess = _runners.run(formula_of(inputs), inputs, reduced, ("grad", "hess"))
+    grad, hess = evaluate(job)
     return grad, hess
 
 
-def formula_of(inputs: Inputs) -> _plain.Formula:
-    """Return the formula with the ``eps`` of the inputs."""
-    return partial(_probability.with_probabilities, eps=inputs.eps)
-
-
-def gathered(
-    probabilities: Array, targets: ArrayOrScalar, reduction: Name, axis: Any, **keywords: Any
-) -> tuple[Inputs, Reduction]:
-    """Check what `bce` was passed."""
-    inputs = gather("probabilities", probabilities, targets, **keywords)
-    return inputs, reduction_of(reduction, axis, probabilities.ndim)
+def probabilities_job(
+    outputs: tuple[str, ...],
+    probabilities: Array,
+    targets: ArrayOrScalar,
+    reduction: Name,
+    axis: int | tuple[int, ...] | None,
+    weight: ArrayOrScalar | None,
+    pos_weight: ArrayOrScalar | None,
+    label_smoothing: float,
+    where: Array | None,
+    compute_dtype: DType | None,
+    eps: float | None,
+) -> Job:
+    """Return what is asked, checked."""
+    arguments = check_arguments(
+        "probabilities",
+        probabilities,
+        targets,
+        weight,
+        pos_weight,
+        label_smoothing,
+        where,
+        compute_dtype,
+        eps,
+    )
+    return Job(with_probabilities, arguments, reduction_of(reduction, axis, probabilities.ndim), outputs)

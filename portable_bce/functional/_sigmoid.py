@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from portable_bce import _formula, _runners
-from portable_bce._inputs import gather
-from portable_bce._reduce import Reduction
+from portable_bce._arguments import check_arguments
+from portable_bce._evaluate import evaluate
+from portable_bce._formula import with_logits
+from portable_bce._job import Job
+from portable_bce._reduction import Reduction
 from portable_bce._typing import ArrayT, DType
 
 
@@ -67,9 +67,7 @@ def log_sigmoid(x: ArrayT, *, compute_dtype: DType | None = None) -> ArrayT:
     >>> log_sigmoid(np.asarray([-800.0, 0.0, 50.0]))
     array([-8.00000000e+02, -6.93147181e-01, -1.92874985e-22])
     """
-    loss: Any = _of_label("loss", x, 1.0, compute_dtype)
-    negated: ArrayT = -loss
-    return negated
+    return _of_label("loss", x, 1.0, compute_dtype, weight=-1.0)
 
 
 def softplus(x: ArrayT, *, compute_dtype: DType | None = None) -> ArrayT:
@@ -102,8 +100,10 @@ def softplus(x: ArrayT, *, compute_dtype: DType | None = None) -> ArrayT:
     return _of_label("loss", x, 0.0, compute_dtype)
 
 
-def _of_label(name: str, x: ArrayT, label: float, compute_dtype: DType | None) -> ArrayT:
-    inputs = gather("x", x, label, compute_dtype=compute_dtype)
+def _of_label(
+    output: str, x: ArrayT, label: float, compute_dtype: DType | None, weight: float | None = None
+) -> ArrayT:
+    arguments = check_arguments("x", x, label, weight, compute_dtype=compute_dtype)
     value: ArrayT
-    (value,) = _runners.run(_formula.with_logits, inputs, Reduction("none", ()), (name,))
+    (value,) = evaluate(Job(with_logits, arguments, Reduction("none", ()), (output,)))
     return value

@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from portable_bce import _dtypes
-from portable_bce._checks import unknown
-from portable_bce._inputs import Inputs, gather
+from portable_bce import _libraries
+from portable_bce._arguments import Arguments, check_arguments, unknown
 from portable_bce._typing import Array, ArrayOrScalar
 
 
@@ -51,14 +50,14 @@ def check_inputs(
     ValueError: `targets` must lie in [0, 1]; 1 of 4 do not, the first is 2 at index (1, 0)
     """
     first = "logits" if from_logits else "probabilities"
-    inputs = gather(first, logits, targets, weight=weight, pos_weight=pos_weight, where=where)
+    given = check_arguments(first, logits, targets, weight, pos_weight, where=where)
     if from_logits:
-        _report(first, inputs, inputs.x, "not be NaN", "are", _nan)
+        _report(first, given, given.x, "not be NaN", "are", _nan)
     else:
-        _report(first, inputs, inputs.x, "lie in [0, 1]", "do not", _outside)
-    _report("targets", inputs, inputs.targets, "lie in [0, 1]", "do not", _outside)
-    for name, one in (("weight", inputs.weight), ("pos_weight", inputs.pos_weight)):
-        _report(name, inputs, one, "be finite and not negative", "are not", _no_weight)
+        _report(first, given, given.x, "lie in [0, 1]", "do not", _outside)
+    _report("targets", given, given.targets, "lie in [0, 1]", "do not", _outside)
+    for name, one in (("weight", given.weight), ("pos_weight", given.pos_weight)):
+        _report(name, given, one, "be finite and not negative", "are not", _no_weight)
 
 
 def _nan(x: Any) -> Any:
@@ -74,26 +73,26 @@ def _no_weight(x: Any) -> Any:
 
 
 def _report(
-    name: str, inputs: Inputs, value: Any, rule: str, instead: str, broken_by: Callable[[Any], Any]
+    name: str, given: Arguments, value: Any, rule: str, instead: str, broken_by: Callable[[Any], Any]
 ) -> None:
     """Raise if a value that is kept breaks the rule: say what it must, and what they do."""
-    xp = inputs.xp
+    xp = given.xp
     if value is None:
         return
     if isinstance(value, float):
         if broken_by(value):
             raise ValueError(f"`{name}` must {rule}; got {value}")
         return
-    bad = broken_by(xp.astype(value, inputs.work))
-    if inputs.where is not None:
-        bad = _shrunk(xp, bad & inputs.where, value.shape)
+    bad = broken_by(xp.astype(value, given.compute_dtype))
+    if given.where is not None:
+        bad = _shrunk(xp, bad & given.where, value.shape)
     # Not count_nonzero and argmax: array-api-strict's device without int64 has neither.
-    counting = xp.__array_namespace_info__().default_dtypes(device=inputs.device)["indexing"]
+    counting = xp.__array_namespace_info__().default_dtypes(device=given.device)["indexing"]
     count = int(xp.sum(xp.astype(bad, counting), dtype=counting))
     if count:
         if any(map(unknown, bad.shape)):  # Dask's; it takes no minimum over empty chunks
             bad, value = (one.copy().compute_chunk_sizes().rechunk("auto") for one in (bad, value))
-        index, alone = _first(xp, bad, counting, inputs.device)
+        index, alone = _first(xp, bad, counting, given.device)
         raise ValueError(
             f"`{name}` must {rule}; {count} of {math.prod(value.shape)} {instead}, "
             f"the first is {_only(xp, alone, value, counting)} at index {index}"
@@ -128,8 +127,8 @@ def _only(xp: Any, alone: Any, value: Any, counting: Any) -> float:
     """Return the number that stands where ``alone`` is true."""
     value = getattr(value, "detach", lambda: value)()  # PyTorch warns of float() with a gradient
     found = xp.where(alone, value, xp.zeros_like(value))
-    if _dtypes.kind(xp, value.dtype) != "integer":
+    if _libraries.kind(xp, value.dtype) != "integer":
         return float(xp.sum(found))
     # PyTorch has no sum in uint16 and uint32; where int64 is missing, uint32 is the wider one.
     wider = xp.iinfo(value.dtype).max > xp.iinfo(counting).max
-    return int(xp.sum(found, dtype=_dtypes.native(value.dtype) if wider else counting))
+    return int(xp.sum(found, dtype=_libraries.native(value.dtype) if wider else counting))

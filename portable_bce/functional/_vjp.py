@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from portable_bce import _checks, _dtypes, _formula, _plain, _runners
-from portable_bce._inputs import Inputs
-from portable_bce._reduce import Name, Reduction
+from portable_bce import _arguments, _libraries
+from portable_bce._evaluate import evaluate, scaled
+from portable_bce._job import Job
+from portable_bce._reduction import Name
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType, Pullback
-from portable_bce.functional import _logits, _probabilities
+from portable_bce.functional._logits import logits_job
+from portable_bce.functional._probabilities import probabilities_job
 
 
 def bce_with_logits_vjp(
@@ -66,18 +68,19 @@ def bce_with_logits_vjp(
     >>> grad_targets
     array([ 0., -6.])
     """
-    inputs, reduced = _logits.gathered(
+    job = logits_job(
+        ("loss", "grad"),
         logits,
         targets,
         reduction,
         axis,
-        weight=weight,
-        pos_weight=pos_weight,
-        label_smoothing=label_smoothing,
-        where=where,
-        compute_dtype=compute_dtype,
+        weight,
+        pos_weight,
+        label_smoothing,
+        where,
+        compute_dtype,
     )
-    return _vjp(_formula.with_logits, "logits", inputs, reduced)
+    return _vjp(job, "logits")
 
 
 def bce_vjp(
@@ -123,61 +126,60 @@ def bce_vjp(
     >>> pullback()
     (array([-2.  , -1.25]), array([ 0.        , -1.38629436]))
     """
-    inputs, reduced = _probabilities.gathered(
+    job = probabilities_job(
+        ("loss", "grad"),
         probabilities,
         targets,
         reduction,
         axis,
-        weight=weight,
-        pos_weight=pos_weight,
-        label_smoothing=label_smoothing,
-        where=where,
-        compute_dtype=compute_dtype,
-        eps=eps,
+        weight,
+        pos_weight,
+        label_smoothing,
+        where,
+        compute_dtype,
+        eps,
     )
-    return _vjp(_probabilities.formula_of(inputs), "probabilities", inputs, reduced)
+    return _vjp(job, "probabilities")
 
 
-def _vjp(
-    formula: _plain.Formula, first: str, inputs: Inputs, reduction: Reduction
-) -> tuple[Any, Pullback[Any]]:
+def _vjp(job: Job, first: str) -> tuple[Any, Pullback[Any]]:
     """Evaluate loss and derivative in one pass, and return the loss and the pullback."""
-    # In the working dtype: a float16 gradient of a mean over 10^5 elements has already
+    # In the compute dtype: a float16 gradient of a mean over 10^5 elements has already
     # underflown when a loss scale, passed as the cotangent, comes to save it.
-    loss, slope = _runners.run(formula, inputs, reduction, ("loss", "grad"), rounded=False)
+    job = job._replace(round_derivatives=False)
+    loss, slope = evaluate(job)
 
     def pullback(cotangent: Any = 1.0, *, targets: bool = True) -> tuple[Any, Any]:
-        factor = _factor(cotangent, loss.shape, first, inputs, reduction)
-        by_x = _runners.scaled(inputs, slope, factor, inputs.dtype)
-        return by_x, _by_targets(formula, inputs, reduction, factor) if targets else None
+        factor = _factor(cotangent, loss.shape, first, job)
+        by_x = scaled(job.arguments, slope, factor, job.arguments.result_dtype)
+        return by_x, _by_targets(job, factor) if targets else None
 
     return loss, pullback
 
 
-def _by_targets(formula: _plain.Formula, inputs: Inputs, reduction: Reduction, factor: Any) -> Any:
+def _by_targets(job: Job, factor: Any) -> Any:
     """Return the cotangent's product with the derivative by the targets, in their dtype."""
-    targets, dtype = inputs.targets, inputs.dtype
-    scalar = isinstance(targets, float)
-    if not scalar and _dtypes.kind(inputs.xp, targets.dtype) == "floating":
+    given = job.arguments
+    targets, dtype = given.targets, given.result_dtype
+    is_number = isinstance(targets, float)
+    if not is_number and _libraries.kind(given.xp, targets.dtype) == "floating":
         dtype = targets.dtype
-    (slope,) = _runners.run(formula, inputs, reduction, ("grad_targets",), rounded=False)
-    return _runners.scaled(inputs, slope, factor, dtype, summed=scalar)
+    (slope,) = evaluate(job._replace(outputs=("grad_targets",)))
+    return scaled(given, slope, factor, dtype, sums=is_number)
 
 
-def _factor(
-    cotangent: Any, shape: tuple[Any, ...], first: str, inputs: Inputs, reduction: Reduction
-) -> Any:
+def _factor(cotangent: Any, shape: tuple[Any, ...], first: str, job: Job) -> Any:
     """Return the cotangent as a factor that broadcasts against the elementwise derivative."""
-    xp = inputs.xp
-    factor = _checks.number_or_array(
-        xp, cotangent, "cotangent", first, inputs.device, _checks.FLOATING
+    given, xp = job.arguments, job.arguments.xp
+    factor = _arguments.number_or_array(
+        xp, cotangent, "cotangent", first, given.device, _arguments.FLOATING
     )
     if isinstance(factor, float):
         return factor
-    factor = xp.astype(factor, inputs.work, copy=False)
+    factor = xp.astype(factor, given.compute_dtype, copy=False)
     if factor.ndim == 0:
         return factor
-    _checks.same_shape(factor.shape, shape, "cotangent", "loss")
-    for axis in reduction.axes:
+    _arguments.same_shape(factor.shape, shape, "cotangent", "loss")
+    for axis in job.reduction.axes:
         factor = xp.expand_dims(factor, axis=axis)
     return factor

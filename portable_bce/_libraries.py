@@ -1,4 +1,4 @@
-"""What a dtype is and which ones a device offers, for standard and extended dtypes."""
+"""What differs between array libraries: their names, dtypes and devices."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from array_api_compat import device, is_jax_array
 _BFLOAT16 = ("bfloat16", "torch.bfloat16")
 # NumPy's own letters, which CuPy, JAX and Dask share; isdtype and str take microseconds each.
 _LETTERS = {"f": "floating", "i": "integer", "u": "integer", "b": "bool", "c": "complex"}
+
+
+def library(xp: Any) -> str:
+    """Return the name under which users know the library of a namespace."""
+    name: str = xp.__name__.removeprefix("array_api_compat.")
+    return name
 
 
 def kind(xp: Any, dtype: Any) -> str:

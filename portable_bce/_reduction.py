@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from portable_bce import _checks, _dtypes
+from portable_bce import _arguments, _libraries
 
 Name: TypeAlias = Literal["none", "sum", "mean", "weighted_mean"] | None
 # (xp, array, axes) -> the sum over the axes, which are kept with length 1
@@ -22,15 +22,25 @@ class Reduction(NamedTuple):
     axes: tuple[int, ...]
 
 
+# The most common reductions, made once.
+_OVER_ALL = {
+    (name, ndim): Reduction(name, () if name == "none" else tuple(range(ndim)))
+    for name in NAMES
+    for ndim in range(5)
+}
+
+
 def reduction_of(name: Any, axis: Any, ndim: int) -> Reduction:
     """Check ``reduction`` and ``axis`` against each other and the number of dimensions."""
+    if axis is None and isinstance(name, str) and (name, ndim) in _OVER_ALL:
+        return _OVER_ALL[name, ndim]
     name = check_name(name)
     if name == "none" and axis is not None:
         raise ValueError(
             f"`axis` needs a reduction; got axis={axis!r} with reduction='none'. Leave it out, "
             "or reduce by 'sum', 'mean' or 'weighted_mean'"
         )
-    return Reduction(name, () if name == "none" else _checks.axes(axis, ndim))
+    return Reduction(name, () if name == "none" else _arguments.axes(axis, ndim))
 
 
 def check_name(name: Any) -> str:
@@ -46,20 +56,12 @@ def check_name(name: Any) -> str:
     return name
 
 
-def denominator(
-    reduction: Reduction, xp: Any, x: Any, weight: Any, where: Any, total: Total
-) -> Any:
-    """Return what a sum is divided by: None, a Python number, or an array that broadcasts.
-
-    The number of elements kept, or the sum of their weights. ``weight`` has the working
-    dtype already.
-    """
+def denominator(reduction: Reduction, shape: tuple[Any, ...]) -> float | None:
+    """Return what a sum is divided by if only the shape decides, None if it is not divided."""
     if reduction.name in ("none", "sum"):
         return None
-    if not is_counted(reduction, x.shape, weight, where):
-        # Not float(): it would fix a length that torch.export keeps open.
-        return 1.0 * math.prod([x.shape[axis] for axis in reduction.axes])
-    return total(xp, counted(reduction, xp, xp.ones_like(x), weight, where), reduction.axes)
+    # Not float(): it would fix a length that torch.export keeps open.
+    return 1.0 * math.prod([shape[axis] for axis in reduction.axes])
 
 
 def is_counted(reduction: Reduction, shape: tuple[Any, ...], weight: Any, where: Any) -> bool:
@@ -67,21 +69,14 @@ def is_counted(reduction: Reduction, shape: tuple[Any, ...], weight: Any, where:
     if reduction.name in ("none", "sum"):
         return False
     weighted = reduction.name == "weighted_mean" and weight is not None
-    open_ended = any(_checks.unknown(shape[axis]) for axis in reduction.axes)
+    open_ended = any(_arguments.unknown(shape[axis]) for axis in reduction.axes)
     return where is not None or weighted or open_ended
-
-
-def counted(reduction: Reduction, xp: Any, ones: Any, weight: Any, where: Any) -> Any:
-    """Return what each element adds to the denominator."""
-    is_weighted = reduction.name == "weighted_mean" and weight is not None
-    terms = weight * ones if is_weighted else ones
-    return terms if where is None else xp.where(where, terms, 0.0)
 
 
 def widest(xp: Any, device: Any) -> Any:
     """Return float64 where the device has one, else None."""
     dtype = getattr(xp, "float64", None)
-    return dtype if dtype is not None and _dtypes.has(xp, dtype, device) else None
+    return dtype if dtype is not None and _libraries.has(xp, dtype, device) else None
 
 
 def library_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
@@ -89,7 +84,7 @@ def library_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
 
     For libraries that sum in trees or cascades themselves (PyTorch, CuPy, XLA).
     """
-    wide = widest(xp, _dtypes.device_of(x)) if _dtypes.bits(xp, x.dtype) < 64 else None
+    wide = widest(xp, _libraries.device_of(x)) if _libraries.bits(xp, x.dtype) < 64 else None
     return xp.sum(x, axis=axes, keepdims=True, dtype=wide or x.dtype) if axes else x
 
 
@@ -100,8 +95,8 @@ def pairwise_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
     in pairs it is log2(n) (Higham, The accuracy of floating point summation, 1993). NumPy
     sums in pairs along the last axis only.
     """
-    wide = widest(xp, _dtypes.device_of(x))
-    if wide is not None and _dtypes.bits(xp, x.dtype) < 64:
+    wide = widest(xp, _libraries.device_of(x))
+    if wide is not None and _libraries.bits(xp, x.dtype) < 64:
         return library_total(xp, x, axes)
     for axis in axes:
         x = _halve(xp, x, axis)
@@ -112,10 +107,25 @@ def _halve(xp: Any, x: Any, axis: int) -> Any:
     """Add the halves of an axis to each other until eight elements are left."""
     before = (slice(None),) * axis
     odd = []
-    while not _checks.unknown(x.shape[axis]) and x.shape[axis] > 8:
+    while not _arguments.unknown(x.shape[axis]) and x.shape[axis] > 8:
         half = x.shape[axis] // 2
         if x.shape[axis] % 2:
             odd.append(x[(*before, slice(2 * half, None), ...)])
         x = x[(*before, slice(0, half), ...)] + x[(*before, slice(half, 2 * half), ...)]
     x = xp.sum(x, axis=axis, keepdims=True, dtype=x.dtype)
     return sum(odd, start=x)
+
+
+def two_sum(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return a sum and what rounding took from it, of arrays or numbers of any library.
+
+    Knuth, The Art of Computer Programming 2, section 4.2.2, theorem B.
+    """
+    total = one + other
+    added = total - one
+    return total, (one - (total - added)) + (other - added)
+
+
+def compensated(xp: Any, high: Any, low: Any) -> Any:
+    """Give a sum back what rounding took; not an infinite sum, where that is NaN."""
+    return xp.where(xp.isfinite(high), high + low, high)

@@ -1,34 +1,157 @@
-"""What may be passed, and the errors that say so. No value of an array is looked at."""
+"""What may be passed: the arguments as one value, and the errors that say what is wrong.
+
+No value of an array is read, and nothing is converted, broadcast or computed.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import array_api_compat.numpy
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
-from portable_bce import _dtypes
+from portable_bce import _libraries
+from portable_bce._libraries import library
 
 Shape: TypeAlias = tuple[Any, ...]
 
 FLOATING = ("floating",)
 REAL = ("floating", "integer", "bool")
 BOOL = ("bool",)
+# The dtypes in which NumPy's most common ones are computed.
+_NUMPY = {
+    np.dtype(np.float16): np.dtype(np.float32),
+    np.dtype(np.float32): np.dtype(np.float32),
+    np.dtype(np.float64): np.dtype(np.float64),
+}
+
+
+class Arguments(NamedTuple):
+    """Checked arguments, as they came.
+
+    Targets, weights and mask may be Python numbers, shorter than ``x`` or of another dtype;
+    runners decide when to cast and broadcast them. ``result_dtype`` is that of ``x``.
+    """
+
+    xp: Any
+    x: Any
+    targets: Any
+    weight: Any
+    pos_weight: Any
+    where: Any
+    label_smoothing: float
+    eps: float | None
+    result_dtype: Any
+    compute_dtype: Any
+    device: Any
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the operands that are arrays, by name."""
+        operands = {name: getattr(self, name) for name in OPERANDS}
+        return {
+            name: value for name, value in operands.items() if not isinstance(value, float | None)
+        }
+
+    def mapped(self, change: Callable[[Any], Any]) -> Arguments:
+        """Return the same with every array changed."""
+        return self._replace(**{name: change(value) for name, value in self.arrays().items()})
+
+
+OPERANDS = ("x", "targets", "weight", "pos_weight", "where")
+
+
+def check_arguments(
+    first: str,
+    x: Any,
+    targets: Any,
+    weight: Any = None,
+    pos_weight: Any = None,
+    label_smoothing: float = 0.0,
+    where: Any = None,
+    compute_dtype: Any = None,
+    eps: float | None = None,
+) -> Arguments:
+    """Check everything that can be checked without reading a value.
+
+    ``first`` is what the caller's first argument is called, "logits" or "probabilities".
+    """
+    is_numpy = type(x) is np.ndarray  # the questions below, answered in less time
+    xp = array_api_compat.numpy if is_numpy else namespace(first, x)
+    device = "cpu" if is_numpy else _libraries.device_of(x)
+    dtype, shape = x.dtype, x.shape
+    working = _NUMPY.get(dtype) if is_numpy and compute_dtype is None else None
+    if working is None:
+        dtype_kind(xp, x, first, FLOATING)
+        working = working_dtype(xp, dtype, device, compute_dtype)
+    if not (is_numpy and type(targets) is np.ndarray and targets.dtype.kind in "fiub"):
+        targets = number_or_array(xp, targets, "targets", first, device, REAL)
+    if type(targets) is not float and targets.shape != shape:
+        same_shape(targets.shape, shape, "targets", first)
+    if weight is not None:
+        weight = _factor(xp, weight, "weight", first, shape, device, REAL)
+    if pos_weight is not None:
+        pos_weight = _factor(xp, pos_weight, "pos_weight", first, shape, device, REAL)
+    if where is not None:
+        where = _mask(xp, where, first, shape, device)
+    if label_smoothing != 0 or type(label_smoothing) is not float:
+        label_smoothing = smoothing(label_smoothing)
+    if eps is not None:
+        eps = clamp(eps, xp, working)
+    return Arguments(
+        xp, x, targets, weight, pos_weight, where, label_smoothing, eps, dtype, working, device
+    )
+
+
+def _factor(
+    xp: Any, value: Any, name: str, first: str, shape: Shape, device: Any, kinds: tuple[str, ...]
+) -> Any:
+    value = number_or_array(xp, value, name, first, device, kinds)
+    if type(value) is not float:
+        broadcastable(value.shape, shape, name, first)
+    return value
+
+
+def _mask(xp: Any, value: Any, first: str, shape: Shape, device: Any) -> Any:
+    if is_number(value):
+        raise TypeError(
+            f"`where` must be a bool array of the library of `{first}`, {library(xp)}; got "
+            f"{type(value).__name__}. Leave it out to keep everything"
+        )
+    return _factor(xp, value, "where", first, shape, device, BOOL)
+
+
+def working_dtype(xp: Any, dtype: Any, device: Any, asked: Any = None) -> Any:
+    """Return the dtype to compute in: float32 for halves, else the caller's, or ``asked``."""
+    own = xp.float32 if _libraries.bits(xp, dtype) < 32 else _libraries.native(dtype)
+    if asked is None:
+        return own
+    name = library(xp)
+    if not _libraries.akin(asked, dtype) or _libraries.kind(xp, asked) != "floating":
+        raise TypeError(
+            f"`compute_dtype` must be a real floating dtype of {name}, such as {name}.float64; "
+            f"got {asked!r}"
+        )
+    if _libraries.bits(xp, asked) < _libraries.bits(xp, own):
+        raise TypeError(
+            f"`compute_dtype` must be at least as precise as {own}, in which {dtype} is computed "
+            f"anyway; got {asked!r}"
+        )
+    if asked != own and not _libraries.has(xp, asked, device):
+        raise TypeError(
+            f"`compute_dtype` must be a dtype that {name} has on this device; got {asked!r}. "
+            "On JAX, enable x64"
+        )
+    return _libraries.native(asked)
 
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Tell whether a value is a real Python number, or a NumPy scalar, which acts as one."""
     kind = type(value)
     return kind is float or (kind is not np.ndarray and isinstance(value, Real))
-
-
-def library(xp: Any) -> str:
-    """Return the name under which users know the library of a namespace."""
-    name: str = xp.__name__.removeprefix("array_api_compat.")
-    return name
 
 
 def namespace(name: str, x: Any) -> Any:
@@ -46,7 +169,7 @@ def _namespace(name: str, x: Any) -> Any:
     """Return the namespace of an array, None for anything else."""
     if type(x) is np.ndarray:  # as below, in a tenth of the time
         return array_api_compat.numpy
-    if _dtypes.is_torch(x):
+    if _libraries.is_torch(x):
         from array_api_compat import torch as xp  # noqa: PLC0415  only here is it known to be there
 
         return xp
@@ -75,7 +198,7 @@ def same_library(xp: Any, x: Any, name: str, first: str, wanted: str) -> None:
 
 def same_device(x: Any, name: str, first: str, expected: Any) -> None:
     """Require the device of the first argument, unless either is open."""
-    found = _dtypes.device_of(x)
+    found = _libraries.device_of(x)
     if expected is not None and found is not None and found != expected:
         raise ValueError(
             f"`{name}` must be on the device of `{first}`, {expected}; got {found}. "
@@ -93,7 +216,7 @@ _WORDS = {
 
 def dtype_kind(xp: Any, x: Any, name: str, allowed: tuple[str, ...]) -> None:
     """Require an array whose dtype is of one of the kinds named."""
-    kind = _dtypes.kind(xp, x.dtype)
+    kind = _libraries.kind(xp, x.dtype)
     if kind not in allowed:
         wanted, mend = _WORDS[allowed]
         if allowed == REAL and kind == "complex":
@@ -105,6 +228,9 @@ def number_or_array(
     xp: Any, value: Any, name: str, first: str, device: Any, kinds: tuple[str, ...]
 ) -> Any:
     """Return a number as a float; require any other value to be an array beside the first."""
+    if type(value) is np.ndarray and xp is array_api_compat.numpy:  # as below, in less time
+        dtype_kind(xp, value, name, kinds)
+        return value
     if is_number(value):
         return float(value)
     wanted = "a bool array" if kinds == BOOL else "a Python scalar or an array"
@@ -116,8 +242,6 @@ def number_or_array(
 
 def same_shape(found: Shape, expected: Shape, name: str, first: str) -> None:
     """Require equal shapes, as far as they are known."""
-    if found == expected:  # by far the cheapest question
-        return
     if len(found) == len(expected) and all(map(_fits, found, expected)):
         return
     raise ValueError(

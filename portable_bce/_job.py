@@ -1,0 +1,66 @@
+"""What is asked of a runner, as one value that answers each question once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from portable_bce._arguments import Arguments
+from portable_bce._reduction import Reduction, is_counted
+
+# A function of `_formula`: (xp, outputs, x, y, w, p, u) -> one value for each output
+Formula: TypeAlias = Callable[..., tuple[Any, ...]]
+
+
+class Job(NamedTuple):
+    """A formula, its checked arguments, a reduction, and the outputs asked for.
+
+    "loss", which comes first, is reduced; "grad", "hess" and "grad_targets" are elementwise, and divided by the
+    denominator of the reduction. All are rounded to the result dtype once; the derivatives
+    stay in the compute dtype if ``round_derivatives`` is false, for a pullback to scale them
+    before it rounds. ``denominator`` stands for the reduction's own where the arguments are a
+    part of a larger array, whose it is. A job without arrays crosses processes.
+    """
+
+    formula: Formula
+    arguments: Arguments
+    reduction: Reduction
+    outputs: tuple[str, ...]
+    round_derivatives: bool = True
+    denominator: float | None = None
+
+    @property
+    def sums_loss(self) -> bool:
+        """Whether losses are summed."""
+        return self.reduction.name != "none" and "loss" in self.outputs
+
+    @property
+    def reduces_all(self) -> bool:
+        """Whether nothing is left of the shape."""
+        return len(self.reduction.axes) == self.arguments.x.ndim
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the denominator depends on more than the shape."""
+        given = self.arguments
+        return is_counted(self.reduction, given.x.shape, given.weight, given.where)
+
+    @property
+    def derivative_dtype(self) -> Any:
+        """The dtype of the derivatives."""
+        given = self.arguments
+        return given.result_dtype if self.round_derivatives else given.compute_dtype
+
+    def values(self, xp: Any, x: Any, y: Any, w: Any, p: Any) -> tuple[Any, ...]:
+        """Return the outputs of the formula for operands that are ready to compute with."""
+        given = self.arguments
+        if given.eps is None:
+            return self.formula(xp, self.outputs, x, y, w, p, given.label_smoothing)
+        return self.formula(xp, self.outputs, x, y, w, p, given.label_smoothing, given.eps)
+
+
+class Runner(Protocol):
+    """How a library evaluates a job."""
+
+    def evaluate(self, job: Job) -> tuple[Any, ...]:
+        """Return one array for each output of the job."""
