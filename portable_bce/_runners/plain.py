@@ -10,7 +10,7 @@ import numpy as np
 
 from portable_bce._arguments import Arguments
 from portable_bce._formula import denominator_terms
-from portable_bce._job import Job
+from portable_bce._job import Formula, Job
 from portable_bce._libraries import library
 from portable_bce._reduction import Total, denominator
 
@@ -44,7 +44,8 @@ def divisor_of(job: Job, total: Total) -> Any:
     xp = given.xp
     weight = given.weight if reduction.name == "weighted_mean" else None
     counted = given._replace(targets=0.0, weight=weight, pos_weight=None, where=None)
-    (terms,) = denominator_terms(xp, ("loss",), *operands(counted), 0.0)
+    count: Formula = denominator_terms
+    (terms,) = count(xp, ("loss",), *operands(counted), 0.0)
     return total(xp, masked(given, terms), reduction.axes)
 
 

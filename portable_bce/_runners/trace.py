@@ -214,7 +214,7 @@ def traced(
 def evaluated(trace: Trace, xp: Any, **inputs: Any) -> tuple[Any, ...]:
     """Evaluate a trace operation by operation in an array library."""
     known = dict(inputs)
-    operators = {
+    operators: dict[str, Callable[..., Any]] = {
         "add": lambda a, b: a + b,
         "subtract": lambda a, b: a - b,
         "multiply": lambda a, b: a * b,
@@ -233,5 +233,5 @@ def evaluated(trace: Trace, xp: Any, **inputs: Any) -> tuple[Any, ...]:
         values = [known[one] if isinstance(one, str) and one in known else one for one in arguments]
         if function == "astype" and values[1] == "number":
             values[1] = inputs["x"].dtype
-        known[name] = operators.get(function, getattr(xp, function, None))(*values)
+        known[name] = (operators.get(function) or getattr(xp, function))(*values)
     return tuple(known[one] if isinstance(one, str) else one for one in trace.outputs)
