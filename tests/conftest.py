@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import portable_bce
-from portable_bce import _fused, _fused_sums
+from portable_bce._runners import cupy as kernels
 from tests import autodiff, backends
 from tests.autodiff import Grad
 from tests.backends import Backend
@@ -105,7 +105,7 @@ def cupy() -> Any:
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """Trace CuPy's kernels anew, and leave none behind."""
-    caches = (_fused._kernel, _fused_sums._beside, _fused_sums._last)
+    caches = (kernels.body_of, kernels.kernel_of, kernels.last_kernel)
     for one in caches:
         one.cache_clear()
     yield
