@@ -15,10 +15,11 @@ Formula: TypeAlias = Callable[..., tuple[Any, ...]]
 class Job(NamedTuple):
     """A formula, its checked arguments, a reduction, and the outputs asked for.
 
-    "loss" is reduced; "grad", "hess" and "grad_targets" are elementwise, and divided by the
+    "loss", which comes first, is reduced; "grad", "hess" and "grad_targets" are elementwise, and divided by the
     denominator of the reduction. All are rounded to the result dtype once; the derivatives
     stay in the compute dtype if ``round_derivatives`` is false, for a pullback to scale them
-    before it rounds. A job without arrays crosses processes.
+    before it rounds. ``denominator`` stands for the reduction's own where the arguments are a
+    part of a larger array, whose it is. A job without arrays crosses processes.
     """
 
     formula: Formula
@@ -26,6 +27,7 @@ class Job(NamedTuple):
     reduction: Reduction
     outputs: tuple[str, ...]
     round_derivatives: bool = True
+    denominator: float | None = None
 
     @property
     def sums_loss(self) -> bool:

@@ -22,8 +22,18 @@ class Reduction(NamedTuple):
     axes: tuple[int, ...]
 
 
+# The most common reductions, made once.
+_OVER_ALL = {
+    (name, ndim): Reduction(name, () if name == "none" else tuple(range(ndim)))
+    for name in NAMES
+    for ndim in range(5)
+}
+
+
 def reduction_of(name: Any, axis: Any, ndim: int) -> Reduction:
     """Check ``reduction`` and ``axis`` against each other and the number of dimensions."""
+    if axis is None and isinstance(name, str) and (name, ndim) in _OVER_ALL:
+        return _OVER_ALL[name, ndim]
     name = check_name(name)
     if name == "none" and axis is not None:
         raise ValueError(
@@ -104,3 +114,18 @@ def _halve(xp: Any, x: Any, axis: int) -> Any:
         x = x[(*before, slice(0, half), ...)] + x[(*before, slice(half, 2 * half), ...)]
     x = xp.sum(x, axis=axis, keepdims=True, dtype=x.dtype)
     return sum(odd, start=x)
+
+
+def two_sum(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return a sum and what rounding took from it, of arrays or numbers of any library.
+
+    Knuth, The Art of Computer Programming 2, section 4.2.2, theorem B.
+    """
+    total = one + other
+    added = total - one
+    return total, (one - (total - added)) + (other - added)
+
+
+def compensated(xp: Any, high: Any, low: Any) -> Any:
+    """Give a sum back what rounding took; not an infinite sum, where that is NaN."""
+    return xp.where(xp.isfinite(high), high + low, high)

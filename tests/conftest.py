@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 import portable_bce
+from portable_bce import _evaluate, _kernels
+from portable_bce._job import Runner
 from portable_bce._runners import cupy as kernels
-from tests import autodiff, backends
+from tests import autodiff, backends, rows
 from tests.autodiff import Grad
 from tests.backends import Backend
 
@@ -43,6 +45,14 @@ else:
         lazy_xp_function(getattr(portable_bce, name), jax_jit=False)
 
 
+def pytest_configure() -> None:
+    """Refuse to run where another row was loaded than the session is there to test."""
+    required, row = os.environ.get("PORTABLE_BCE_ROW"), _kernels.describe()
+    if required and required != row.partition(",")[0]:
+        message = f"PORTABLE_BCE_ROW asks for the {required} row; {portable_bce.__file__} has {row}"
+        raise pytest.UsageError(message)
+
+
 def pytest_report_header() -> list[str]:
     """Say which code is tested, and with what."""
     found = []
@@ -51,7 +61,11 @@ def pytest_report_header() -> list[str]:
             found.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             found.append(f"no {package}")
-    return [f"portable_bce: {portable_bce.__file__}", f"backends: {', '.join(found)}"]
+    return [
+        f"portable_bce: {portable_bce.__file__}",
+        f"CPU kernels: {_kernels.describe()}",
+        f"backends: {', '.join(found)}",
+    ]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -91,6 +105,13 @@ def tracing(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, Grad]]:
     backends.skip_if_missing(name)
     with autodiff.opened(request.param) as opened:
         yield opened
+
+
+@pytest.fixture(params=rows.ROWS)
+def numpy_row(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """A way in which NumPy's arrays are evaluated, in use while a test runs."""
+    monkeypatch.setitem(_evaluate._RUNNERS, "numpy", rows.ROWS[request.param])
+    return rows.ROWS[request.param]
 
 
 @pytest.fixture

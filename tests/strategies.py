@@ -23,6 +23,7 @@ from tests.backends import Backend
 # Few shapes, because JAX compiles every operation for each; NumPy draws its own.
 SHAPES = [(), (0,), (1,), (7,), (3, 4), (2, 3, 2), (2, 0)]
 FACTORS = ("weight", "pos_weight")
+# More elements, for what is cut into pieces, of NumPy alone.
 CALL_SHAPES = [(40,), (7, 9), (1, 33), (33, 1), (4, 3, 5), (2, 3, 2, 5)]
 
 
@@ -121,7 +122,7 @@ def flushed(backend: Backend, case: Case) -> Case:
 
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[str, list[Any], dict[str, Any]]:
-    """Draw a function, its arrays in any layout, and any of its keywords."""
+    """Draw a function, NumPy arrays for it in any layout, and any of its keywords."""
     name = draw(st.sampled_from(["bce_with_logits", "bce"]))
     dtype = draw(st.sampled_from(["float16", "float32", "float64"]))
     shape = draw(st.sampled_from(CALL_SHAPES))

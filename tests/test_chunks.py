@@ -13,14 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import portable_bce
-from portable_bce import _chunks, _runners
 from portable_bce import _contract as contract
+from portable_bce import _evaluate
+from portable_bce._arguments import check_arguments
 from portable_bce._formula import with_logits
-from portable_bce._inputs import gather
-from portable_bce._reduce import Reduction, pairwise_total
+from portable_bce._job import Job
+from portable_bce._reduction import Reduction
+from portable_bce._runners.dask import Dask
 from portable_bce.testing import ulp
+from tests.calls import calls
 from tests.chunks import HOST, KEEP, chunked, made
-from tests.test_blocks import calls
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -171,18 +173,50 @@ def test_tasks_can_be_sent_to_another_process() -> None:
         )
 
 
+def watching(jobs: list[Job]) -> Dask:
+    """Return the row of Dask that keeps a note of what it asks of each chunk."""
+
+    def watched(job: Job) -> Any:
+        jobs.append(job)
+        return _evaluate.evaluate(job)
+
+    return Dask(watched)
+
+
 def test_a_chunk_takes_the_row_of_its_own_library() -> None:
-    rows: list[str] = []
-
-    def watched(xp: Any) -> Any:
-        rows.append(xp.__name__)
-        return _runners.runner_of(xp)
-
-    inputs = gather("logits", chunked(HOST), 1.0)
-    reduction = Reduction("mean", (0,))
-    loss, grad = _chunks.evaluate(
-        watched, with_logits, inputs, reduction, ("loss", "grad"), True, pairwise_total
-    )
-    assert not rows
+    jobs: list[Job] = []
+    arguments = check_arguments("logits", chunked(HOST), 1.0)
+    job = Job(with_logits, arguments, Reduction("mean", (0,)), ("loss", "grad"))
+    loss, grad = watching(jobs).evaluate(job)
+    assert not jobs
     dask.compute(loss, grad)
-    assert rows == ["array_api_compat.numpy"] * 10
+    assert [job.arguments.xp.__name__ for job in jobs] == ["array_api_compat.numpy"] * 10
+
+
+@pytest.mark.parametrize("name", ["mean", "weighted_mean"])
+def test_sums_of_float32_leave_a_chunk_in_float64(name: str) -> None:
+    """Losses, and what the denominator counts; rounded by each chunk, they would lose digits."""
+    jobs: list[Job] = []
+    x = chunked(HOST)
+    arguments = check_arguments("logits", x, 1.0, abs(x), where=x > 0, label_smoothing=0.1)
+    (loss,) = watching(jobs).evaluate(Job(with_logits, arguments, Reduction(name, (0,)), ("loss",)))
+    assert loss.compute().dtype == np.float32
+    assert len(jobs) == 2 * 10
+    for job in jobs:
+        assert job.arguments.x.dtype == np.float32
+        assert job.arguments.result_dtype == np.float64
+        assert _evaluate.evaluate(job)[0].dtype == np.float64
+
+
+def test_a_task_carries_no_namespace() -> None:
+    """The worker takes that of the chunk: NumPy's or CuPy's, never Dask's."""
+    x, y, keywords = made("masked")
+    both = portable_bce.bce_value_and_grad(abs(x) / 5, y, **keywords, eps=0.1)
+    tasks = [
+        pickle.dumps(task)
+        for one in both
+        for key, task in dict(one.dask).items()
+        if key[0].startswith("bce-")
+    ]
+    assert any(b"with_probabilities" in task for task in tasks)
+    assert not any(b"array_api_compat" in task for task in tasks)

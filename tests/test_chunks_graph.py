@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import portable_bce
-from portable_bce import _tasks
+from portable_bce._runners.dask import Tasks
 from tests.chunks import OPTIONS, chunked, made
 
 dask = pytest.importorskip("dask")
@@ -34,13 +34,13 @@ def graph_of(*collections: Any) -> dict[Any, Any]:
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count the chunks that are evaluated."""
     seen: Counter[str] = Counter()
-    evaluate = _tasks.Evaluate.__call__
+    of_chunk = Tasks.of_chunk
 
     def counted(self: Any, *blocks: Any) -> Any:
-        seen[",".join(self.plan.wanted)] += 1
-        return evaluate(self, *blocks)
+        seen[",".join(self.job.outputs)] += 1
+        return of_chunk(self, *blocks)
 
-    monkeypatch.setattr(_tasks.Evaluate, "__call__", counted)
+    monkeypatch.setattr(Tasks, "of_chunk", counted)
     return seen
 
 
@@ -49,8 +49,8 @@ def test_loss_and_gradient_evaluate_each_chunk_once(
     option: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, y, keywords = made(option)
-    both = portable_bce.bce_with_logits_value_and_grad(x, y, **keywords)
     seen = counting(monkeypatch)
+    both = portable_bce.bce_with_logits_value_and_grad(x, y, **keywords)
     dask.compute(*both)
     assert seen == {"loss,grad": 10}
 

@@ -31,7 +31,7 @@ import numpy as np
 
 from portable_bce._arguments import OPERANDS, Arguments
 from portable_bce._job import Job
-from portable_bce._reduction import Reduction, denominator, library_total
+from portable_bce._reduction import Reduction, library_total
 from portable_bce._runners import plain
 from portable_bce._runners.plain import Plain
 from portable_bce._runners.trace import Namespace, Number, Operation, Symbol, Trace, assigned
@@ -106,9 +106,9 @@ class CuPy:
 
     def divisor_of(self, job: Job) -> Any:
         """Return what a sum is divided by, counted in the same way as losses are summed."""
+        if not job.is_counted or job.denominator is not None:
+            return plain.divisor_of(job, library_total)
         xp, shape, axes = job.arguments.xp, job.arguments.x.shape, job.reduction.axes
-        if not job.is_counted:
-            return denominator(job.reduction, shape)
         (count,) = self.evaluate(plain.counting(job, xp.float64))
         return xp.reshape(count, tuple(1 if axis in axes else n for axis, n in enumerate(shape)))
 
@@ -130,7 +130,7 @@ def reduces_to_one(job: Job) -> bool:
 
 def source(job: Job) -> str:
     """Return the text of the kernel for a job on arrays of CuPy or, without a device, NumPy."""
-    divisor = np.empty(()) if job.is_counted else denominator(job.reduction, job.arguments.x.shape)
+    divisor = np.empty(()) if job.is_counted else plain.divisor_of(job, library_total)
     body = body_of(*described(job, divisor))
     return str(body.summing(single(job)) if reduces_to_one(job) else body.elementwise())
 
@@ -153,7 +153,7 @@ def described(job: Job, divisor: Any) -> tuple[Job, Any]:
         device=None,
     )
     reduction = Reduction("sum" if job.sums_loss else "none", ())
-    return job._replace(arguments=kinds, reduction=reduction), kind(divisor)
+    return job._replace(arguments=kinds, reduction=reduction, denominator=None), kind(divisor)
 
 
 def single(job: Job) -> frozenset[str]:
@@ -275,6 +275,8 @@ def body_of(job: Job, divisor: Any) -> Body:
     )
     symbolic = job._replace(arguments=given)
     values = plain.elements(symbolic, plain.operands(given), symbols.get("divisor"))
+    trace.outputs = tuple(value.name for value in values)
+    trace.drop_unused()
     compute_dtype = given.compute_dtype.name
     operations = trace.operations.items()
     read = {"x", *(argument for _, one in operations for argument in one.arguments)}

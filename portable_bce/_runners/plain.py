@@ -37,10 +37,14 @@ class Plain:
 def divisor_of(job: Job, total: Total) -> Any:
     """Return what a sum is divided by: None, a Python number, or an array that broadcasts."""
     given, axes = job.arguments, job.reduction.axes
+    if job.denominator is not None:
+        return job.denominator
     if not job.is_counted:
         return denominator(job.reduction, given.x.shape)
     counts = counting(job, given.compute_dtype)
-    (terms,) = elements(counts, operands(counts.arguments), None)
+    # Nothing is computed from masked values that a mask of the terms would not replace.
+    ready = operands(counts.arguments._replace(where=None))
+    (terms,) = elements(counts, ready, None)
     return total(given.xp, terms, axes)
 
 

@@ -90,14 +90,11 @@ class Symbol:
     def __and__(self, other: Any) -> Symbol:
         return self.trace.add("logical_and", self, other)
 
-    def __rand__(self, other: Any) -> Symbol:
-        return self.trace.add("logical_and", other, self)
+    def __rand__(self, other: bool) -> Any:
+        return self if other else False  # the formula knows a number, such as a mass of 1
 
     def __or__(self, other: Any) -> Symbol:
         return self.trace.add("logical_or", self, other)
-
-    def __ror__(self, other: Any) -> Symbol:
-        return self.trace.add("logical_or", other, self)
 
     __hash__ = object.__hash__
 
@@ -150,6 +147,15 @@ class Trace:
             self._seen[operation] = assigned
         return self._seen[operation]
 
+    def drop_unused(self) -> None:
+        """Forget what no output needs: the formula names some values before it is asked."""
+        needed = set(self.outputs)
+        for name, operation in reversed(self.operations.copy().items()):
+            if name in needed:
+                needed.update(operation.arguments)
+            else:
+                del self.operations[name]
+
     def __str__(self) -> str:
         lines = [
             f"{name} = {one.name}({', '.join(map(str, one.arguments))})"
@@ -189,7 +195,9 @@ class Namespace:
     def isinf(self, x: Symbol) -> Symbol:
         return self._trace.add("isinf", x)
 
-    def where(self, condition: Symbol, x: Any, y: Any) -> Symbol:
+    def where(self, condition: Any, x: Any, y: Any) -> Any:
+        if isinstance(condition, bool):
+            return x if condition else y
         return self._trace.add("where", condition, x, y)
 
 
@@ -222,6 +230,7 @@ def traced(
     options = (given["eps"],) if "eps" in given else ()
     values = formula(xp, outputs, x, y, w, p, given.get("u", 0.0), *options)
     trace.outputs = tuple(map(_named, values))
+    trace.drop_unused()
     return trace
 
 
