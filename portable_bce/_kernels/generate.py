@@ -81,9 +81,7 @@ def trace_of(formula: str, outputs: tuple[str, ...], factors: str) -> Any:
     function, options, _ = FORMULAS[formula]
     trace = load("_runners/trace")
     present = (*FACTORS[factors], *options)
-    return trace.traced(
-        getattr(load("_formula"), function), outputs, present, lambda _: Limits()
-    )
+    return trace.traced(getattr(load("_formula"), function), outputs, present, lambda _: Limits())
 
 
 def kernel(formula: str, outputs: tuple[str, ...], factors: str, precision: str) -> str:
@@ -181,9 +179,7 @@ def _literal(number: Any) -> Value:
 
 def _parts(value: Value) -> tuple[str, str]:
     return (
-        (f"{value.text}.high", f"{value.text}.low")
-        if value.kind == "pair"
-        else (value.text, "0.0")
+        (f"{value.text}.high", f"{value.text}.low") if value.kind == "pair" else (value.text, "0.0")
     )
 
 
@@ -237,7 +233,9 @@ def _exact(function: str, left: Value, right: Value) -> Value | None:
 def _where(condition: Value, left: Value, right: Value) -> Value:
     kinds = {left.kind, right.kind}
     if "pair" in kinds:
-        pairs = (one.text if one.kind == "pair" else f"pair_of({one.text})" for one in (left, right))
+        pairs = (
+            one.text if one.kind == "pair" else f"pair_of({one.text})" for one in (left, right)
+        )
         return Value(f"pair_select({condition.text}, {', '.join(pairs)})", "pair")
     kind = "unit" if kinds == {"unit"} else "number"
     return Value(f"{condition.text} ? {left.text} : {right.text}", kind)
@@ -302,7 +300,10 @@ def _kernels() -> Iterator[tuple[str, tuple[str, ...], str, str]]:
     for formula, (_, _, asked) in FORMULAS.items():
         for outputs in asked:
             for factors in FACTORS:
-                if "y" in _inputs(trace_of(formula, outputs, "none")) or "u" not in FACTORS[factors]:
+                if (
+                    "y" in _inputs(trace_of(formula, outputs, "none"))
+                    or "u" not in FACTORS[factors]
+                ):
                     yield from ((formula, outputs, factors, one) for one in PRECISIONS)
 
 
@@ -323,9 +324,7 @@ def _table() -> str:
         has_loss = int(outputs[0] == "loss")
         name = _name(formula, outputs, factors, precision)
         rows.append(f"    {index} = {{{name}, {{{reads}}}, {len(outputs)}, {has_loss}}},")
-    lengths = "".join(
-        f"[{len(one)}]" for one in (FORMULAS, OUTPUTS, FACTORS, PRECISIONS)
-    )
+    lengths = "".join(f"[{len(one)}]" for one in (FORMULAS, OUTPUTS, FACTORS, PRECISIONS))
     return "\n".join([f"static const kernel kernels{lengths} = {{", *rows, "};"])
 
 

@@ -17,7 +17,7 @@ from portable_bce._formula import (
     with_probabilities,
 )
 from portable_bce._job import Job, Runner
-from portable_bce._reduction import Reduction, pairwise_total
+from portable_bce._reduction import Reduction, denominator, pairwise_total
 from portable_bce._runners.plain import Plain, divisor_of, elements, operands, reduced
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ def divisor_for(
         return float(np.count_nonzero(where))
     # Axes along which nothing differs are counted once, and multiplied.
     lengths = [
-        1 if axis in axes and all(_is_constant(one, axis - len(shape)) for one in (weight, where)) else n
+        1
+        if axis in axes and all(_is_constant(one, axis - len(shape)) for one in (weight, where))
+        else n
         for axis, n in enumerate(shape)
     ]
     # No logit is read: one number stands for all of them.
@@ -196,8 +198,8 @@ def readable(arrays: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
 class Sliced:
     """The plain formula over slices, whose intermediate results stay in the cache.
 
-    ``elements`` is the length of a slice. Its values are those of whole arrays to the last
-    bit; a sum may round otherwise.
+    ``elements`` is the length of a slice of float32; one of float64 has half as many. Values
+    are those of whole arrays to the last bit; a sum may round otherwise.
     """
 
     elements: int
@@ -207,11 +209,12 @@ class Sliced:
         # Subclasses bring operators of their own, which mean something else.
         given, axes = job.arguments.mapped(np.asarray), job.reduction.axes
         job, shape = job._replace(arguments=given), given.x.shape
-        if given.x.size <= self.elements or not shape:
+        size = self.elements * 4 // np.dtype(given.compute_dtype).itemsize
+        if given.x.size <= size or not shape:
             return _PLAIN.evaluate(job)
         kept = [axis for axis in range(len(shape)) if axis not in axes]
         axis = max(kept or axes, key=lambda one: shape[one])
-        step = max(1, self.elements * shape[axis] // given.x.size)
+        step = max(1, size * shape[axis] // given.x.size)
         cuts = [slice(start, start + step) for start in range(0, shape[axis], step)]
         whole = job._replace(arguments=given.mapped(partial(_broadcast, shape=shape)))
         return _apart(whole, axis, cuts) if kept else _to_one_sum(whole, axis, cuts)
@@ -242,7 +245,10 @@ def _apart(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
 def _to_one_sum(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
     """Evaluate slices of an array whose losses are all summed."""
     with np.errstate(all="ignore"):
-        divisor = divisor_of(job, pairwise_total)
+        divisor = denominator(job.reduction, job.arguments.x.shape)
+        if job.is_counted:
+            counts = [divisor_of(_part(job, axis, cut), pairwise_total) for cut in cuts]
+            divisor = np.sum(np.stack(counts), axis=0)
         results, sums = empties(job), []
         for cut in cuts:
             part = _part(job, axis, cut)
@@ -259,8 +265,8 @@ def _to_one_sum(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
 
 
 _PLAIN = Plain(pairwise_total)
-# Slices of float64 stay below 128 KiB, from which on glibc may map each temporary afresh.
-SLICED: Runner = Sliced(2**13)
+# Slices stay below 128 KiB, from which on glibc may map each temporary afresh.
+SLICED: Runner = Sliced(2**14 - 2**9)
 
 
 def compiled(level: Level) -> Runner:
