@@ -18,8 +18,10 @@ class Job(NamedTuple):
     "loss", which comes first, is reduced; "grad", "hess" and "grad_targets" are elementwise,
     and divided by the denominator of the reduction. All are rounded to the result dtype once;
     the derivatives stay in the compute dtype if ``round_derivatives`` is false, for a pullback
-    to scale them before it rounds. ``denominator`` stands for the reduction's own where the arguments are a
-    part of a larger array, whose it is. A job without arrays crosses processes.
+    to scale them before it rounds.
+
+    ``denominator`` stands for the reduction's own where the arguments are a part of a larger
+    array, whose it is. A job without arrays crosses processes.
     """
 
     formula: Formula

@@ -17,8 +17,15 @@ from portable_bce._formula import (
     with_probabilities,
 )
 from portable_bce._job import Job, Runner
-from portable_bce._reduction import Reduction, denominator, pairwise_total
-from portable_bce._runners.plain import Plain, divisor_of, elements, operands, reduced
+from portable_bce._reduction import denominator, pairwise_total
+from portable_bce._runners.plain import (
+    Plain,
+    counting,
+    divisor_of,
+    elements,
+    operands,
+    reduced,
+)
 
 if TYPE_CHECKING:
     from portable_bce._kernels._compiled import Level
@@ -114,13 +121,8 @@ def divisor_for(
     total = np.empty([n for axis, n in enumerate(shape) if axis not in axes], F64)
     # No logit is read: one number stands for all of them.
     zeros = np.broadcast_to(_ZERO, [1 if axis in once else n for axis, n in enumerate(shape)])
-    count = Job(
-        denominator_terms,
-        job.arguments._replace(label_smoothing=0.0, eps=None),
-        Reduction("sum", axes),
-        ("loss",),
-    )
-    if not call(level, count, (zeros, 0.0, weight, None, where), 1.0, [total], bfloat16, threads):
+    terms = counting(job, F64)
+    if not call(level, terms, (zeros, 0.0, weight, None, where), 1.0, [total], bfloat16, threads):
         return None
     total *= math.prod([shape[axis] for axis in once])
     if not total.ndim:
