@@ -115,6 +115,10 @@ def classes() -> Iterator[tuple[str, Any]]:
 @pytest.mark.parametrize("kind", [name for name, _ in classes()])
 def test_float64_is_faithful(level: str, kind: str, keywords: str) -> None:
     x = dict(classes())[kind]
+    x = x[np.isfinite(x)]
+    if keywords != "plain":
+        # A weight that lifts e^-|x| out of the subnormal numbers lifts its rounding, too.
+        x = x[np.abs(x) < NORMAL]
     with rows.in_use(rows.COMPILED[level]):
-        found = worst(x[np.isfinite(x)], FORMATS["float64"], KEYWORDS[keywords])
+        found = worst(x, FORMATS["float64"], KEYWORDS[keywords])
     assert max(found.values()) <= FAITHFUL, found

@@ -194,7 +194,8 @@ def readable(arrays: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
             bits |= 1 << place
             views[place] = np.asarray(array).view(np.uint16)
         elif array.dtype.char not in "?bBhHiIlLqQefd":
-            views[place] = array.astype(F64)  # long double, or a dtype of ml_dtypes
+            with np.errstate(all="ignore"):
+                views[place] = array.astype(F64)  # long double, or a dtype of ml_dtypes
     return tuple(views), bits
 
 
