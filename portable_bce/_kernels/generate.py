@@ -15,6 +15,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -23,16 +24,27 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 # What may be asked of a formula, in the order in which the module numbers it.
 OUTPUTS = (("loss",), ("loss", "grad"), ("grad",), ("grad", "hess"), ("grad_targets",))
-# name of the kernel -> (function of _formula, options, sets of outputs)
-FORMULAS: dict[str, tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
-    "with_logits": ("with_logits", (), OUTPUTS),
-    "with_probabilities": ("with_probabilities", (), OUTPUTS),
-    "with_clamped_probabilities": ("with_probabilities", ("eps",), OUTPUTS),
-    "cotangent_product": ("cotangent_product", (), OUTPUTS[:1]),
-    "denominator_terms": ("denominator_terms", (), OUTPUTS[:1]),
-}
 # The branches of the formula, in the order of `enum factors`: which factors are present.
 FACTORS = {"none": (), "weighted": ("w",), "smoothed": ("w", "u"), "all": ("w", "p", "u")}
+
+
+class Formula(NamedTuple):
+    """A function of `_formula`, and what it is compiled for."""
+
+    function: str
+    options: tuple[str, ...] = ()
+    outputs: tuple[tuple[str, ...], ...] = OUTPUTS
+    factors: tuple[str, ...] = tuple(FACTORS)
+
+
+# By the name of the kernels.
+FORMULAS = {
+    "with_logits": Formula("with_logits"),
+    "with_probabilities": Formula("with_probabilities"),
+    "with_clamped_probabilities": Formula("with_probabilities", options=("eps",)),
+    "cotangent_product": Formula("cotangent_product", (), (("loss",),), ("none", "weighted")),
+    "denominator_terms": Formula("denominator_terms", (), (("loss",),), ("none", "weighted")),
+}
 PRECISIONS = ("single", "double")
 
 _OPERATORS = {
@@ -78,10 +90,10 @@ def load(name: str) -> ModuleType:
 @cache
 def trace_of(formula: str, outputs: tuple[str, ...], factors: str) -> Any:
     """Return the trace of a formula by the names that are used here."""
-    function, options, _ = FORMULAS[formula]
-    trace = load("_runners/trace")
-    present = (*FACTORS[factors], *options)
-    return trace.traced(getattr(load("_formula"), function), outputs, present, lambda _: Limits())
+    traced = FORMULAS[formula]
+    function = getattr(load("_formula"), traced.function)
+    present = (*FACTORS[factors], *traced.options)
+    return load("_runners/trace").traced(function, outputs, present, lambda _: Limits())
 
 
 def kernel(formula: str, outputs: tuple[str, ...], factors: str, precision: str) -> str:
@@ -183,7 +195,9 @@ def _parts(value: Value) -> tuple[str, str]:
     )
 
 
-def _expression(function: str, given: list[Value], is_odds: bool, precision: str) -> Value:
+def _expression(  # noqa: PLR0911  one return for each kind of operation
+    function: str, given: list[Value], is_odds: bool, precision: str
+) -> Value:
     """Return an operation as an expression in C, and the kind of its result."""
     highs = [_parts(one)[0] for one in given]
     if function == "isinf":
@@ -297,14 +311,8 @@ _PAIRS = {
 
 def _kernels() -> Iterator[tuple[str, tuple[str, ...], str, str]]:
     """Yield what each kernel is of."""
-    for formula, (_, _, asked) in FORMULAS.items():
-        for outputs in asked:
-            for factors in FACTORS:
-                if (
-                    "y" in _inputs(trace_of(formula, outputs, "none"))
-                    or "u" not in FACTORS[factors]
-                ):
-                    yield from ((formula, outputs, factors, one) for one in PRECISIONS)
+    for name, formula in FORMULAS.items():
+        yield from product((name,), formula.outputs, formula.factors, PRECISIONS)
 
 
 def _table() -> str:

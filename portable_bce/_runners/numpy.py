@@ -17,8 +17,15 @@ from portable_bce._formula import (
     with_probabilities,
 )
 from portable_bce._job import Job, Runner
-from portable_bce._reduction import Reduction, denominator, pairwise_total
-from portable_bce._runners.plain import Plain, divisor_of, elements, operands, reduced
+from portable_bce._reduction import denominator, pairwise_total
+from portable_bce._runners.plain import (
+    Plain,
+    counting,
+    divisor_of,
+    elements,
+    operands,
+    reduced,
+)
 
 if TYPE_CHECKING:
     from portable_bce._kernels._compiled import Level
@@ -59,12 +66,17 @@ def call(
     """
     given = job.arguments
     formula, outputs = _KERNELS[job.formula, given.eps is not None, job.outputs]
+    x, targets, weight, pos_weight, where = arrays
     first, second = results if len(results) == 2 else (results[0], None)
     return level.evaluate(
         formula,
         outputs,
         given.compute_dtype.itemsize == 8,
-        *arrays,
+        x,
+        targets,
+        weight,
+        pos_weight,
+        where,
         given.label_smoothing,
         given.eps,
         divisor,
@@ -92,10 +104,9 @@ def divisor_for(
     None if it is counted from an operand whose dtype no kernel reads.
     """
     name, axes = job.reduction
-    if name in ("none", "sum"):
-        return 1.0
-    if job.denominator is not None:
-        return job.denominator
+    known = 1.0 if name in ("none", "sum") else job.denominator
+    if known is not None:
+        return known
     x, _, weight, _, where = arrays
     shape = x.shape
     if where is None and (name == "mean" or weight is None):
@@ -106,32 +117,25 @@ def divisor_for(
     if weight is None and len(axes) == len(shape) and where.shape == shape:
         return float(np.count_nonzero(where))
     # Axes along which nothing differs are counted once, and multiplied.
-    lengths = [
-        1
-        if axis in axes and all(_is_constant(one, axis - len(shape)) for one in (weight, where))
-        else n
-        for axis, n in enumerate(shape)
-    ]
-    # No logit is read: one number stands for all of them.
-    terms = (np.broadcast_to(_ZERO, lengths), 0.0, weight, None, where)
-    count = Job(
-        denominator_terms,
-        job.arguments._replace(label_smoothing=0.0, eps=None),
-        Reduction("sum", axes),
-        ("loss",),
-    )
+    once = [axis for axis in axes if _are_constant((weight, where), axis - len(shape))]
     total = np.empty([n for axis, n in enumerate(shape) if axis not in axes], F64)
-    if not call(level, count, terms, 1.0, [total], bfloat16, threads):
+    # No logit is read: one number stands for all of them.
+    zeros = np.broadcast_to(_ZERO, [1 if axis in once else n for axis, n in enumerate(shape)])
+    terms = counting(job, F64)
+    if not call(level, terms, (zeros, 0.0, weight, None, where), 1.0, [total], bfloat16, threads):
         return None
-    times = math.prod(shape) / math.prod(lengths) if math.prod(lengths) else 1.0
+    total *= math.prod([shape[axis] for axis in once])
     if not total.ndim:
-        return float(total) * times
-    return (total * times).reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
+        return float(total)
+    return total.reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
 
 
-def _is_constant(array: Any, axis: int) -> bool:
-    """Tell whether an operand has one element along an axis, counted from the last."""
-    return array is None or isinstance(array, float) or -axis > array.ndim or array.shape[axis] == 1
+def _are_constant(arrays: tuple[Any, ...], axis: int) -> bool:
+    """Tell whether operands have one element along an axis, counted from the last."""
+    return all(
+        array is None or isinstance(array, float) or -axis > array.ndim or array.shape[axis] == 1
+        for array in arrays
+    )
 
 
 @dataclass(frozen=True, slots=True)
