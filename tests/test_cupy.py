@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import portable_bce
+from portable_bce._reduction import library_total
 from portable_bce._runners import cupy, plain
 from tests.kernels import (
     KERNELS,
@@ -125,6 +126,16 @@ def test_numbers_are_arguments_of_the_kernel() -> None:
         found.append(texts(job))
     assert found[0] == found[1]
     assert cupy.body_of.cache_info().misses == 1
+
+
+def test_a_part_is_divided_by_the_denominator_of_the_whole() -> None:
+    """Which is an argument, too, and replaces what a mask would have to count."""
+    job = job_of("loss", "grad", x=np.ones(3), y=0.5, where=np.ones(3, bool), reduction="mean")
+    parts = [job._replace(denominator=length) for length in (10.0, 20.0)]
+    assert texts(parts[0]) == texts(parts[1]) != texts(job)
+    assert cupy.body_of.cache_info().misses == 2
+    assert cupy.source(parts[0]) == str(texts(parts[0])[1])
+    assert_same(cupy.RUNNER.evaluate(parts[0]), plain.Plain(library_total).evaluate(parts[0]))
 
 
 def test_operations_on_numbers_alone_are_not_printed() -> None:

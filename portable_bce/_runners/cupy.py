@@ -106,7 +106,7 @@ class CuPy:
 
     def divisor_of(self, job: Job) -> Any:
         """Return what a sum is divided by, counted in the same way as losses are summed."""
-        if not job.is_counted or job.denominator is not None:
+        if not counts(job):
             return plain.divisor_of(job, library_total)
         xp, shape, axes = job.arguments.xp, job.arguments.x.shape, job.reduction.axes
         (count,) = self.evaluate(plain.counting(job, xp.float64))
@@ -128,9 +128,14 @@ def reduces_to_one(job: Job) -> bool:
     return job.sums_loss and job.reduces_all and job.arguments.x.size > 0
 
 
+def counts(job: Job) -> bool:
+    """Tell whether the denominator has to be counted first."""
+    return job.is_counted and job.denominator is None
+
+
 def source(job: Job) -> str:
     """Return the text of the kernel for a job on arrays of CuPy or, without a device, NumPy."""
-    divisor = np.empty(()) if job.is_counted else plain.divisor_of(job, library_total)
+    divisor = np.empty(()) if counts(job) else plain.divisor_of(job, library_total)
     body = body_of(*described(job, divisor))
     return str(body.summing(single(job)) if reduces_to_one(job) else body.elementwise())
 
@@ -141,7 +146,7 @@ def described(job: Job, divisor: Any) -> tuple[Job, Any]:
     def kind(value: Any) -> Any:
         if value is None:
             return None
-        return float if isinstance(value, float) else np.dtype(value.dtype)
+        return float if isinstance(value, float) else value.dtype
 
     given = job.arguments
     kinds = given._replace(
