@@ -21,8 +21,8 @@ from portable_bce._job import Job
 from portable_bce._reduction import Reduction
 from portable_bce._runners.dask import Dask
 from portable_bce.testing import ulp
-from tests.calls import calls
 from tests.chunks import HOST, KEEP, chunked, made
+from tests.strategies import calls
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")

@@ -28,8 +28,6 @@ KEYWORDS: dict[str, tuple[str, ...]] = {
     "smoothing": ("label_smoothing",),
     "all": ("weight", "pos_weight", "label_smoothing"),
 }
-# No kernel rounds a float64 twice; what is left is the error of its pairs.
-FAITHFUL = 1.0
 
 
 def kernels(x: Any, y: Any, keywords: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +116,7 @@ def test_float64_is_faithful(level: str, kind: str, keywords: str) -> None:
     x = x[np.isfinite(x)]
     if keywords != "plain":
         # A weight that lifts e^-|x| out of the subnormal numbers lifts its rounding, too.
-        x = x[np.abs(x) < NORMAL]
+        x = x[np.abs(x) < contract.NORMAL]
     with rows.in_use(rows.COMPILED[level]):
         found = worst(x, FORMATS["float64"], KEYWORDS[keywords])
-    assert max(found.values()) <= FAITHFUL, found
+    assert max(found.values()) <= contract.FAITHFUL, found
