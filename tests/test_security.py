@@ -18,7 +18,8 @@ COMMAND_LINE = (
 # The standard library that the modules may use; what is not here waits for somebody to think.
 HARMLESS = {
     "__future__", "collections", "contextlib", "dataclasses", "functools", "itertools", "json",
-    "math", "numbers", "textwrap", "time", "typing", "warnings", "importlib", "datetime",
+    "math", "numbers", "operator", "textwrap", "time", "types", "typing", "warnings", "importlib",
+    "datetime",
 }  # fmt: skip
 # ... the command line beside that: files by their names, processes of its own, its environment
 OF_COMMANDS = {
