@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import portable_bce
-from portable_bce import _fused, _fused_sums
-from tests import autodiff, backends
+from portable_bce import _evaluate
+from portable_bce._job import Runner
+from tests import autodiff, backends, rows
 from tests.autodiff import Grad
 from tests.backends import Backend
 
@@ -93,6 +94,13 @@ def tracing(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, Grad]]:
         yield opened
 
 
+@pytest.fixture(params=rows.ROWS)
+def numpy_row(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """A way in which NumPy's arrays are evaluated, in use while a test runs."""
+    monkeypatch.setitem(_evaluate._RUNNERS, "numpy", rows.ROWS[request.param])
+    return rows.ROWS[request.param]
+
+
 @pytest.fixture
 def cupy() -> Any:
     """CuPy's namespace, where it has a device."""
@@ -105,7 +113,7 @@ def cupy() -> Any:
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """Trace CuPy's kernels anew, and leave none behind."""
-    caches = (_fused._kernel, _fused_sums._beside, _fused_sums._last)
+    caches: tuple[Any, ...] = ()
     for one in caches:
         one.cache_clear()
     yield

@@ -23,8 +23,8 @@ def imports(module: str) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{module}: import from portable_bce by name"
-            if node.module == "portable_bce":
-                found |= {f"portable_bce.{alias.name}" for alias in node.names}
-            else:
-                found.add(str(node.module))
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = inner.removeprefix("portable_bce.") in MODULES
+                found.add(inner if node.module == "portable_bce" or is_module else str(node.module))
     return found

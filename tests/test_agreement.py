@@ -9,7 +9,7 @@ import pytest
 
 import portable_bce
 from portable_bce import _contract as contract
-from portable_bce import _formula, _probability
+from portable_bce import _formula
 from tests.backends import Backend
 from tests.laws import law
 from tests.strategies import Case, cases
@@ -109,7 +109,7 @@ def test_sigmoid_family_is_loss_and_gradient_of_a_fixed_label(backend: Backend) 
     agree(backend, -portable_bce.log_sigmoid(x), portable_bce.bce_with_logits(x, 1, reduction=None))
 
 
-@pytest.mark.parametrize("formula", [_formula.with_logits, _probability.with_probabilities])
+@pytest.mark.parametrize("formula", [_formula.with_logits, _formula.with_probabilities])
 @pytest.mark.parametrize("name", ["loss", "grad", "hess", "grad_targets"])
 def test_formula_gives_each_value_alone_as_beside_the_others(formula: Any, name: str) -> None:
     """A runner may ask for any selection, in any order."""

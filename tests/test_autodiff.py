@@ -12,7 +12,7 @@ from mpmath import mpf
 
 import portable_bce
 from portable_bce import _contract as contract
-from portable_bce import _plain
+from portable_bce._runners.plain import quiet
 from portable_bce.testing import reference, ulp
 from tests import backends
 from tests.backends import Backend
@@ -211,4 +211,4 @@ def test_differentiable_libraries_are_evaluated_in_no_context(
 ) -> None:
     """NumPy alone is silenced: torch.compile breaks its graph at np.errstate."""
     backend, _ = differentiable
-    assert isinstance(_plain.quiet(backend.xp), nullcontext)
+    assert isinstance(quiet(backend.xp), nullcontext)

@@ -10,7 +10,8 @@ import pytest
 from array_api_compat import array_namespace
 
 import portable_bce
-from portable_bce import _blocks, _dtypes
+from portable_bce import _libraries
+from portable_bce._job import Runner
 from tests.backends import Backend
 
 lazy_xp_modules = [portable_bce]
@@ -45,7 +46,7 @@ def test_results_have_library_dtype_and_device_of_the_logits(
     for result in everything(x, y):
         assert array_namespace(result) is array_namespace(x)
         assert result.dtype == x.dtype
-        assert _dtypes.device_of(result) == _dtypes.device_of(x)
+        assert _libraries.device_of(result) == _libraries.device_of(x)
 
 
 @pytest.mark.parametrize("kind", ["int8", "int32", "uint8", "bool"])
@@ -145,13 +146,11 @@ def test_byte_order_does_not_matter(dtype: str, keywords: dict[str, Any]) -> Non
             assert got.dtype.newbyteorder("=") == x.dtype
 
 
-@pytest.mark.parametrize("block_bytes", [16, 2**19])
 @pytest.mark.parametrize("keywords", [{}, {"axis": 0}, {"reduction": "none"}], ids=str)
 def test_results_from_a_file_are_arrays_in_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, keywords: dict[str, Any]
+    tmp_path: Path, numpy_row: Runner, keywords: dict[str, Any]
 ) -> None:
     """A memmap without a file behind it cannot be flushed, and says that it can."""
-    monkeypatch.setattr(_blocks, "BLOCK_BYTES", block_bytes)
     x = np.memmap(tmp_path / "logits", dtype=np.float32, mode="w+", shape=(4, 5))
     for result in everything(x, x, weight=x, where=x == x, **keywords):
         assert type(result) in (np.ndarray, np.float32)

@@ -11,7 +11,7 @@ import pytest
 
 import portable_bce
 from portable_bce import _contract as contract
-from portable_bce import _reduce
+from portable_bce import _reduction
 
 lazy_xp_modules: list[object] = []
 
@@ -137,7 +137,7 @@ def test_axis_of_unknown_length_is_summed_by_the_library() -> None:
     """The standard calls such a length None; no library under test has one, Dask says NaN."""
     lengthless = SimpleNamespace(shape=(3, None), dtype="float64")
     xp = SimpleNamespace(sum=lambda x, **keywords: (x, keywords))
-    summed, keywords = _reduce._halve(xp, lengthless, 1)
+    summed, keywords = _reduction._halve(xp, lengthless, 1)
     assert summed is lengthless
     assert keywords == {"axis": 1, "keepdims": True, "dtype": "float64"}
 

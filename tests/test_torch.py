@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,13 +13,14 @@ from hypothesis import strategies as st
 
 import portable_bce
 from portable_bce import _contract as contract
-from portable_bce import _plain, _runners
+from portable_bce import _evaluate
+from portable_bce._reduction import library_total
+from portable_bce._runners.plain import Plain
 from portable_bce.testing import ulp
 from portable_bce.testing.strategies import arrays, logits, targets, weights
 from tests.autodiff import apart
 
 torch = pytest.importorskip("torch")
-_torch = importlib.import_module("portable_bce._torch")
 
 # Each of two results is within its bound of the exact one, soft, weighted and smoothed.
 TWO_EVALUATIONS = 2 * (contract.SOFT.hess + 2 * contract.PER_FACTOR + contract.WEIGHT)
@@ -67,10 +67,8 @@ def derivatives(x: Any, y: Any, keywords: dict[str, Any]) -> dict[str, Any]:
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
-@given(calls(), st.sampled_from([8, 64, 2**19]))
-def test_blocks_of_any_size_give_what_plain_operations_give(
-    call: tuple[Any, Any, dict[str, Any]], size: int
-) -> None:
+@given(calls())
+def test_tensors_give_what_plain_operations_give(call: tuple[Any, Any, dict[str, Any]]) -> None:
     x, y, keywords = call
 
     def everything() -> dict[str, Any]:
@@ -79,13 +77,9 @@ def test_blocks_of_any_size_give_what_plain_operations_give(
         found = {"loss": loss.numpy(), "grad": grad.numpy(), "hess": hess.numpy()}
         return found | derivatives(x, y, keywords)
 
+    ours = everything()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_torch, "BLOCK_BYTES", size)
-        patch.setattr(_torch, "_WORTHWHILE", 2)
-        ours = everything()
-        patch.setitem(
-            _runners._ROWS, "torch", replace(_runners._ROWS["torch"], evaluate=_plain.evaluate)
-        )
+        patch.setattr(_evaluate, "_torch", lambda: Plain(library_total))
         expected = everything()
     for name, wanted in expected.items():
         curvature = expected.get({"grad": "hess", "once": "twice", "again": "twice"}.get(name), 0)
@@ -154,7 +148,7 @@ def test_an_infinite_cotangent_does_not_reach_what_is_masked() -> None:
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_masked_sum_is_that_of_what_is_kept(reduction: Any) -> None:
-    x = torch.linspace(-3, 3, 2 * _torch._WORTHWHILE)
+    x = torch.linspace(-3, 3, 2**18)
     mask = torch.arange(len(x)) % 3 > 0
     got = portable_bce.bce_with_logits(x, 1, where=mask, reduction=reduction)
     wanted = portable_bce.bce_with_logits(x[mask], 1, reduction=reduction)
