@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nox
@@ -14,34 +18,105 @@ nox.options.sessions = ["lint", "typing", "tests"]
 
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+# The sessions share what they build: one folder for each state of the working tree.
+BUILT = ROOT / ".nox" / "built"
+# CI sets PORTABLE_BCE_ROW to the row that must be tested. Nobody else needs to: then the row is
+# the compiled one where there is a compiler, and the tests name it in their first lines.
+KERNELS = {"compiled": "enabled", "plain": "disabled", None: "auto"}
+REQUIRED_ROW = os.environ.get("PORTABLE_BCE_ROW")
 
 
 def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
-def wheel(session: nox.Session) -> str:
-    """Build the sdist and the wheel from it, so that what is tested is what is published."""
-    session.install("build", *PROJECT["build-system"]["requires"])
-    built = distributions(session)
-    shutil.rmtree(built, ignore_errors=True)
-    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(built), silent=True)
-    return str(next(built.glob("*.whl")))
+@functools.cache
+def snapshot() -> Path:
+    """Return a clone of the working tree as it would be committed, in the folder of its state.
+
+    An sdist holds what is committed, and a session has to test what is not committed yet. So the
+    working tree is committed to a repository of our own.
+    """
+    store = BUILT / "repository"
+    names = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    # The index is this process's own, because another may take a snapshot at the same time.
+    index = store / ".git" / f"index-{os.getpid()}"
+    ours = {
+        "GIT_DIR": str(store / ".git"),
+        "GIT_INDEX_FILE": str(index),
+        "GIT_WORK_TREE": str(ROOT),
+    }
+
+    def git(*arguments: str, **variables: str) -> str:
+        command = ("git", "-c", "user.name=nox", "-c", "user.email=nox", *arguments)
+        environment = names | variables
+        return subprocess.check_output(command, text=True, cwd=ROOT, env=environment).strip()
+
+    if not store.exists():
+        git("init", "--quiet", str(store))
+    git("add", "--all", **ours)
+    source = BUILT / git("write-tree", **ours)[:12] / "source"
+    if not source.exists():
+        git("commit", "--quiet", "--allow-empty", "--message", "snapshot", **ours)
+        git("clone", "--quiet", str(store), str(source))
+    index.unlink()
+    return source
 
 
-def distributions(session: nox.Session) -> Path:
-    return Path(session.create_tmp()).resolve() / "dist"
+def sdist(session: nox.Session) -> Path:
+    """Return the sdist of the working tree."""
+    source = snapshot()
+    if not list(source.parent.glob("*.tar.gz")):
+        session.install("build")
+        outdir = ("--outdir", str(source.parent))
+        session.run("python", "-m", "build", "--sdist", *outdir, str(source), silent=True)
+    return next(source.parent.glob("*.tar.gz"))
 
 
-def run_tests(session: nox.Session, *arguments: str, require: str) -> None:
+def wheel(session: nox.Session, row: str | None = REQUIRED_ROW) -> str:
+    """Return the wheel built from the sdist, so that what is tested is what is published."""
+    packed = sdist(session)
+    kernels = KERNELS[row]
+    # A compiled wheel serves the Python that built it and all later ones.
+    python = session.python or f"{sys.version_info.major}.{sys.version_info.minor}"
+    folders = [packed.parent / f"{kernels}-{name}" for name in ("3.11", python)]
+    for folder in folders:
+        if built := list(folder.glob("*.whl")):
+            return installed(session, built[0])
+    option = f"-Csetup-args=-Dkernels={kernels}"
+    return installed(session, build_wheel(session, packed, folders[-1], option))
+
+
+def build_wheel(
+    session: nox.Session, source: Path, folder: Path, *options: str, **environment: str
+) -> Path:
+    pip = ("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder))
+    session.run(*pip, *options, str(source), env=environment)
+    return next(folder.glob("*.whl"))
+
+
+def installed(session: nox.Session, built: Path) -> str:
+    """Install a wheel over one of the same version, which pip would keep where `nox -r` runs."""
+    session.install("--force-reinstall", "--no-deps", str(built))
+    return str(built)
+
+
+def run_tests(
+    session: nox.Session,
+    *arguments: str,
+    require: str,
+    row: str | None = REQUIRED_ROW,
+    **environment: str,
+) -> None:
     """Run the tests of the sdist away from all sources, or they would not import the wheel."""
     away = Path(session.create_tmp()).resolve() / "away"
     shutil.rmtree(away, ignore_errors=True)
-    shutil.unpack_archive(next(distributions(session).glob("*.tar.gz")), away, filter="data")
+    shutil.unpack_archive(sdist(session), away, filter="data")
     (unpacked,) = away.iterdir()
     shutil.rmtree(unpacked / "portable_bce")
+    environment |= {"PORTABLE_BCE_REQUIRE": require, "PORTABLE_BCE_ROW": row or ""}
     with session.chdir(unpacked):
-        session.run("python", "-m", "pytest", *arguments, env={"PORTABLE_BCE_REQUIRE": require})
+        session.run("python", "-m", "pytest", *arguments, env=environment)
 
 
 @nox.session
@@ -55,11 +130,33 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=["3.11", "3.12", "3.13"])
 def minimum(session: nox.Session) -> None:
-    """Test NumPy alone: the lowest versions on the oldest Python, the newest on the others."""
+    """Test NumPy alone: the lowest versions on the oldest Python, the newest on the others.
+
+    The Python between them takes the compiled wheel, the others the pure one.
+    """
     lowest = [one.replace(">=", "==") for one in PROJECT["project"]["dependencies"]]
     pins = lowest if session.python == "3.11" else []
-    session.install(wheel(session), *pins, *group("test"))
-    run_tests(session, "-n", "auto", "-r", "fE", *session.posargs, require="numpy")
+    row = REQUIRED_ROW if session.python == "3.12" else "plain"
+    session.install(wheel(session, row), *pins, *group("test"))
+    run_tests(session, "-n", "auto", "-r", "fE", *session.posargs, require="numpy", row=row)
+
+
+@nox.session
+def sanitized(session: nox.Session) -> None:
+    """Test NumPy alone on a module that checks its memory and its arithmetic: needs GCC."""
+    folder = Path(session.create_tmp()).resolve() / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    options = ("-Dkernels=enabled", "-Db_sanitize=address,undefined", "-Db_lundef=false")
+    setup = [f"-Csetup-args={option}" for option in options]
+    compiler = {"CC": "gcc", "CFLAGS": "-g -fno-sanitize-recover=undefined"}
+    built = build_wheel(session, sdist(session), folder, *setup, **compiler)
+    session.install(installed(session, built), *group("test"))
+    library = session.run("gcc", "-print-file-name=libasan.so", external=True, silent=True)
+    # Python never frees all that it allocates, so leaks are not looked for.
+    sanitizer = {"LD_PRELOAD": str(library).strip(), "ASAN_OPTIONS": "detect_leaks=0"}
+    # A report ends the process that writes it, before pytest could show what it captured.
+    arguments = ("-n", "auto", "-r", "fE", "--capture", "sys", *session.posargs)
+    run_tests(session, *arguments, require="numpy", row="compiled", **sanitizer)
 
 
 @nox.session
@@ -101,43 +198,66 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def package(session: nox.Session) -> None:
     """Build what is published and prove it; before a release: `nox -s package -- v1.2.3`."""
-    session.install(*PROJECT["build-system"]["requires"], *group("package"), *group("test"))
+    session.install(*group("package"), *group("test"))
     made = Path(session.create_tmp()).resolve()
     shutil.rmtree(made)
-    built, direct, bare = (str(made / name) for name in ("dist", "direct", "bare"))
-    session.run("python", "-m", "build", "--outdir", built, silent=True)
-    wheel_alone = ("--wheel", "--no-isolation")
-    session.run("python", "-m", "build", *wheel_alone, "--outdir", direct, silent=True)
-    files = sorted(map(str, Path(built).iterdir()))
-    session.run("twine", "check", "--strict", *files)
-    session.run("check-wheel-contents", "--package", "portable_bce", *files[:1])
+    packed = sdist(session)
+    pure, compiled = wheel(session, "plain"), wheel(session, "compiled")
+    # PyPI takes the sdist and the pure wheel from here, and compiled ones from release.yml.
+    (made / "dist").mkdir(parents=True)
+    published = [shutil.copy(file, made / "dist") for file in (packed, pure)]
+    option = "-Csetup-args=-Dkernels=enabled"
+    direct = build_wheel(session, snapshot(), made / "direct", option)
+    session.run("twine", "check", "--strict", *map(str, published), compiled)
+    for built in (pure, compiled):
+        session.run("check-wheel-contents", built)
     session.run("cffconvert", "--validate")
-    session.install(files[0])
-    session.run("python", "-m", "venv", "--without-pip", bare)
-    session.run("python", "-m", "pip", "--python", bare, "install", "--quiet", *files[:1])
     environment = {
-        "PORTABLE_BCE_BUILT": built,
-        "PORTABLE_BCE_DIRECT": direct,
-        "PORTABLE_BCE_BARE": bare,
+        "PORTABLE_BCE_SDIST": str(packed),
+        "PORTABLE_BCE_DIRECT": str(direct),
         "PORTABLE_BCE_TAG": "".join(session.posargs),
     }
-    session.run(
-        "pytest", "tests/test_package.py", "tests/test_release.py", "-r", "fE", env=environment
-    )
+    for row, built in (("plain", pure), ("compiled", compiled)):
+        bare = str(made / f"bare-{row}")
+        session.run("python", "-m", "venv", "--without-pip", bare)
+        session.run("python", "-m", "pip", "--python", bare, "install", "--quiet", built)
+        environment[f"PORTABLE_BCE_WHEEL_{row.upper()}"] = built
+        environment[f"PORTABLE_BCE_BARE_{row.upper()}"] = bare
+    session.install(compiled)
+    files = [f"tests/test_{name}.py" for name in ("build", "package", "release")]
+    session.run("pytest", *files, "-r", "fE", env=environment)
+
+
+@nox.session
+def readme(session: nox.Session) -> None:
+    """Run README's first command on a machine without a compiler, and on one with it."""
+    source = snapshot()
+    nothing_else = {"PATH": session.bin, "CC": None}
+    pip = ("python", "-m", "pip", "install", "--quiet")
+    with session.chdir(source):
+        for row, environment, options in (
+            ("plain", nothing_else, ()),
+            ("compiled", {}, ("--force-reinstall", "--no-deps")),
+        ):
+            session.run(*pip, *options, ".[demo]", env=environment)
+            printed = str(session.run("portable-bce", "demo", silent=True))
+            session.log(printed)
+            if row not in printed.splitlines()[0]:
+                session.error(f"the demo must name the {row} row in its first line")
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
     """Train a logistic regression on real data: `nox -s demo -- --solver gd`."""
     session.install(f"{wheel(session)}[demo]")
-    session.run("python", "-m", "portable_bce", "demo", *session.posargs)
+    session.run("portable-bce", "demo", *session.posargs)
 
 
 @nox.session
 def verify(session: nox.Session) -> None:
     """Measure the errors on every CPU library: `nox -s verify -- --exhaustive`."""
     session.install(f"{wheel(session)}[verify]", *group("backends"))
-    session.run("python", "-m", "portable_bce", "verify", *session.posargs)
+    session.run("portable-bce", "verify", *session.posargs)
 
 
 @nox.session
@@ -145,7 +265,7 @@ def bench(session: nox.Session) -> None:
     """Time all that docs/speed.md publishes, and write it; with options, only what they ask."""
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
     if session.posargs:
-        session.run("python", "-m", "portable_bce", "bench", *session.posargs)
+        session.run("portable-bce", "bench", *session.posargs)
         return
     for script in ("run", "report", "draw"):
         session.run("python", f"benchmarks/{script}.py")

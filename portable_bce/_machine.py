@@ -1,4 +1,4 @@
-"""On what a run was made: accuracy depends on the CPU, by which NumPy picks its exp."""
+"""On what a run was made: accuracy depends on the kernels, and NumPy picks its exp by the CPU."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import portable_bce
+from portable_bce import _kernels
 
 
 def described() -> dict[str, Any]:
@@ -22,6 +23,7 @@ def described() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu(),
         "libc": " ".join(platform.libc_ver()),
+        "kernels": _kernels.describe(),
         "numpy dispatch": dispatch(),
     }
 

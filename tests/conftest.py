@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import portable_bce
-from portable_bce import _evaluate
+from portable_bce import _evaluate, _kernels
 from portable_bce._job import Runner
 from tests import autodiff, backends, rows
 from tests.autodiff import Grad
@@ -44,6 +44,14 @@ else:
         lazy_xp_function(getattr(portable_bce, name), jax_jit=False)
 
 
+def pytest_configure() -> None:
+    """Refuse to run where another row was loaded than the session is there to test."""
+    required, row = os.environ.get("PORTABLE_BCE_ROW"), _kernels.describe()
+    if required and required != row.partition(",")[0]:
+        message = f"PORTABLE_BCE_ROW asks for the {required} row; {portable_bce.__file__} has {row}"
+        raise pytest.UsageError(message)
+
+
 def pytest_report_header() -> list[str]:
     """Say which code is tested, and with what."""
     found = []
@@ -52,7 +60,11 @@ def pytest_report_header() -> list[str]:
             found.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             found.append(f"no {package}")
-    return [f"portable_bce: {portable_bce.__file__}", f"backends: {', '.join(found)}"]
+    return [
+        f"portable_bce: {portable_bce.__file__}",
+        f"CPU kernels: {_kernels.describe()}",
+        f"backends: {', '.join(found)}",
+    ]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

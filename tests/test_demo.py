@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from portable_bce import __main__ as command
+from portable_bce import _kernels
 from portable_bce._backends import BACKENDS, open_backend
 from portable_bce._demo.solvers import SOLVERS, Problem, Step, newton
 from tests.backends import emulated, no_gpu, parameters, skip_if_missing
@@ -91,6 +92,7 @@ def test_demo_prints_its_steps_and_both_optima(
     assert command.main(["demo", "--solver", solver]) == 0
     printed = capsys.readouterr().out
     assert printed.count("29.8346") >= 3
+    assert printed.startswith(f"CPU kernels: {_kernels.describe()}\n")
     assert "30 features, numpy\n" in printed
     for words in ("315.381967155", "portable_bce", "scikit-learn", "held-out", "objectives agree"):
         assert words in printed

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+import portable_bce
 from tests import pages
 
 # Shown, and not run: shell sessions, and what a program printed.
 NO_CODE = {"bash", "console", "text", "toml", "yaml"}
+REPOSITORY = "https://github.com/portable-bce/portable-bce/blob/main/"
 # "py" is Python that no test can run, because it needs a device or a library of the reader's.
 NOT_RUN = re.compile(r"^```py\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 
@@ -44,3 +47,14 @@ def test_fences_are_python_or_no_code(page: str) -> None:
 def test_pages_that_need_nothing_show_examples() -> None:
     """The session that has NumPy alone runs some."""
     assert any("```python" in pages.text(page) for page in pages.names() if not pages.needs(page))
+
+
+def test_files_that_readme_links_to_exist() -> None:
+    """Its links are absolute, because PyPI shows README without the files beside it."""
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", pages.text("README.md"))
+    assert [link for link in links if not link.startswith("https://")] == []
+    files = [link.removeprefix(REPOSITORY) for link in links if link.startswith(REPOSITORY)]
+    # The sessions test the installed package, and take the sources away.
+    homes = (pages.ROOT, Path(portable_bce.__file__).parents[1])
+    assert files
+    assert [file for file in files if not any((home / file).exists() for home in homes)] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -13,17 +14,20 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-if "PORTABLE_BCE_BUILT" not in os.environ:
+if "PORTABLE_BCE_SDIST" not in os.environ:
     pytest.skip("`nox -s package` builds what is tested here", allow_module_level=True)
 
 ROOT = Path(__file__).parents[1]
-BUILT = Path(os.environ["PORTABLE_BCE_BUILT"])
-WHEEL, SDIST = next(BUILT.glob("*.whl")), next(BUILT.glob("*.tar.gz"))
-DIRECT = next(Path(os.environ["PORTABLE_BCE_DIRECT"]).glob("*.whl"))
+SDIST, DIRECT = Path(os.environ["PORTABLE_BCE_SDIST"]), Path(os.environ["PORTABLE_BCE_DIRECT"])
+ROWS = ("compiled", "plain")
+WHEELS = {row: Path(os.environ[f"PORTABLE_BCE_WHEEL_{row.upper()}"]) for row in ROWS}
 BIN = "Scripts" if os.name == "nt" else "bin"
-PYTHON = Path(os.environ["PORTABLE_BCE_BARE"]) / BIN / "python"
+PYTHONS = {
+    row: Path(os.environ[f"PORTABLE_BCE_BARE_{row.upper()}"]) / BIN / "python" for row in ROWS
+}
+MODULE = "portable_bce/_kernels/_compiled.abi3.so"
 # What serves the repository and not who unpacks the sdist.
-APART = (".ci", ".github", ".pre-commit-config.yaml")
+APART = (".ci", ".github", ".gitattributes", ".pre-commit-config.yaml")
 
 PUBLIC = ("portable_bce", "portable_bce.boosting", "portable_bce.functional", "portable_bce.losses")
 # module -> (the package that it misses, the extra that brings it)
@@ -31,10 +35,10 @@ EXTRAS = {"portable_bce.torch": ("PyTorch", "torch"), "portable_bce.testing": ("
 COMMANDS = {"demo": "demo", "verify": "verify", "bench": "verify"}
 
 
-def bare(away: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the Python that has the wheel alone, outside the checkout and blind to our settings."""
+def bare(away: Path, *arguments: str, row: str = "compiled") -> subprocess.CompletedProcess[str]:
+    """Run the Python that has a wheel alone, outside the checkout and blind to our settings."""
     return subprocess.run(
-        [PYTHON, "-I", "-W", "error", *arguments],
+        [PYTHONS[row], "-I", "-W", "error", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -50,7 +54,11 @@ def members(wheel: Path) -> dict[str, str]:
 
 def tracked(*under: str) -> set[str]:
     listed = subprocess.run(
-        ["git", "ls-files", "-z", *under], capture_output=True, text=True, check=False, cwd=ROOT
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *under],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
     )
     if listed.returncode:
         pytest.skip(f"what is tracked is not known: {listed.stderr.strip()}")
@@ -58,18 +66,35 @@ def tracked(*under: str) -> set[str]:
 
 
 def test_sdist_builds_the_wheel_of_the_checkout() -> None:
-    assert members(WHEEL) == members(DIRECT)
-    assert WHEEL.read_bytes() == DIRECT.read_bytes()
+    assert members(WHEELS["compiled"]) == members(DIRECT)
 
 
-def test_wheel_holds_the_package_and_nothing_else() -> None:
-    info = f"portable_bce-{WHEEL.name.split('-')[1]}.dist-info/"
-    described = {"METADATA", "RECORD", "WHEEL", "licenses/LICENSE"}
-    assert members(WHEEL).keys() == tracked("portable_bce") | {info + name for name in described}
+def test_tags_say_where_a_wheel_serves() -> None:
+    """The compiled one serves one platform and every Python; the pure one serves them all."""
+    assert re.fullmatch(r"portable_bce-[^-]+-cp3\d+-abi3-\w+\.whl", WHEELS["compiled"].name)
+    assert re.fullmatch(r"portable_bce-[^-]+-py3-none-any\.whl", WHEELS["plain"].name)
 
 
-def test_wheel_tells_type_checkers_that_it_is_typed() -> None:
-    assert "portable_bce/py.typed" in members(WHEEL)
+@pytest.mark.parametrize("row", ROWS)
+def test_wheel_holds_the_package_and_nothing_else(row: str) -> None:
+    """That is every file of Python's, no source in C, and the module in the compiled one."""
+    wheel = WHEELS[row]
+    info = f"portable_bce-{wheel.name.split('-')[1]}.dist-info/"
+    described = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
+    python = {name for name in tracked("portable_bce") if not name.endswith((".c", ".h"))}
+    module = {MODULE} if row == "compiled" else set()
+    assert members(wheel).keys() == python | module | {info + name for name in described}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_wheel_tells_type_checkers_that_it_is_typed(row: str) -> None:
+    assert "portable_bce/py.typed" in members(WHEELS[row])
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_package_names_the_row_that_it_computes_by(row: str, tmp_path: Path) -> None:
+    code = "from portable_bce._kernels import describe; print(describe())"
+    assert bare(tmp_path, "-c", code, row=row).stdout.partition(",")[0].strip() == row
 
 
 def test_sdist_holds_all_that_is_tracked_but_what_serves_the_repository() -> None:
@@ -80,12 +105,13 @@ def test_sdist_holds_all_that_is_tracked_but_what_serves_the_repository() -> Non
 
 
 def test_links_of_the_description_lead_somewhere_on_pypi() -> None:
-    with zipfile.ZipFile(WHEEL) as archive:
+    """PyPI has no files beside the description; tests/test_docs.py looks for what links name."""
+    with zipfile.ZipFile(WHEELS["plain"]) as archive:
         (name,) = (one for one in archive.namelist() if one.endswith("/METADATA"))
         text = str(email.message_from_bytes(archive.read(name)).get_payload())
-    assert "](https://github.com/portable-bce/portable-bce/blob/v" in text
-    assert "](docs/" not in text
-    assert "](portable_bce/" not in text
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
 
 
 def test_a_bare_environment_has_numpy_and_array_api_compat_alone(tmp_path: Path) -> None:
@@ -98,15 +124,17 @@ def test_a_bare_environment_has_numpy_and_array_api_compat_alone(tmp_path: Path)
 
 
 @pytest.mark.parametrize("module", PUBLIC)
-def test_public_modules_import_beside_nothing_else(module: str, tmp_path: Path) -> None:
-    done = bare(tmp_path, "-c", f"import {module} as found; print(found.__file__)")
+@pytest.mark.parametrize("row", ROWS)
+def test_public_modules_import_beside_nothing_else(module: str, row: str, tmp_path: Path) -> None:
+    done = bare(tmp_path, "-c", f"import {module} as found; print(found.__file__)", row=row)
     assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()).is_relative_to(PYTHON.parents[1])
+    assert Path(done.stdout.strip()).is_relative_to(PYTHONS[row].parents[1])
 
 
-def test_readme_runs_beside_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("row", ROWS)
+def test_readme_runs_beside_nothing_else(row: str, tmp_path: Path) -> None:
     (example,) = (ROOT / "README.md").read_text().split("```python\n")[1:]
-    done = bare(tmp_path, "-c", example.partition("```")[0])
+    done = bare(tmp_path, "-c", example.partition("```")[0], row=row)
     assert done.returncode == 0, done.stderr
 
 
@@ -135,9 +163,17 @@ def test_help_needs_no_extra(arguments: tuple[str, ...], tmp_path: Path) -> None
     assert done.stdout.startswith(" ".join(["usage: python -m portable_bce", *arguments]))
 
 
+def test_the_console_script_runs_the_same_commands() -> None:
+    script = PYTHONS["compiled"].parent / "portable-bce"
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
+
+
 def test_extras_resolve_together() -> None:
     # Without torch: pip would have to fetch the CUDA libraries that PyPI's build for Linux needs.
-    pip = (sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", "--dry-run")
-    wheel = f"{WHEEL}[cupy,dask,demo,jax,verify]"
+    python = PYTHONS["plain"]
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--dry-run")
+    wheel = f"{WHEELS['plain']}[cupy,dask,demo,jax,verify]"
     done = subprocess.run([*pip, wheel], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr

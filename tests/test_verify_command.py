@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("rich")
 
 from portable_bce import __main__ as command
-from portable_bce import bce_with_logits_value_and_grad
+from portable_bce import _kernels, bce_with_logits_value_and_grad
 from portable_bce._backends import UnavailableError
 from portable_bce._verify import peers, subjects, workers
 from portable_bce._verify.measure import Worst, measure
@@ -34,6 +34,7 @@ def run(*arguments: str) -> int:
 def test_a_kept_contract_is_success_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert run() == 0
     out = capsys.readouterr().out
+    assert out.startswith(f"CPU kernels: {_kernels.describe()}\n")
     assert "The contract is kept on all 2." in out
     assert "numpy float32 computed in float64" in out
     assert re.search(r"y hard +│ +\d\.\d+ \| 4 ", out)
@@ -89,6 +90,7 @@ def test_json_has_every_cell_with_its_arguments(tmp_path: Path) -> None:
     found = json.loads(path.read_text())
     assert found["kept"] is True
     assert found["machine"]["numpy dispatch"]
+    assert found["machine"]["kernels"] == _kernels.describe()
     assert found["reference"]["float32"]["ulps from mpmath"] < 2**-25
     native, double = found["results"]
     assert (native["compute_dtype"], double["compute_dtype"]) == (None, "float64")

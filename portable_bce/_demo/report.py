@@ -13,9 +13,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from portable_bce import _arguments
+from portable_bce import _kernels
 from portable_bce._backends import open_backend
 from portable_bce._demo.solvers import SOLVERS, Array, Problem, Step
+from portable_bce._libraries import library
 
 # Of the objective, a sum over the samples.
 _TOLERANCE = 1e-6
@@ -44,6 +45,7 @@ def run(backend: str, solver: str, draw: Callable[[list[float]], None] | None = 
     console = Console(highlight=False)
     train, held_out = load()
     with open_backend(backend) as xp:
+        console.print(f"CPU kernels: {_kernels.describe()}")
         problem = pose(xp, train)
         steps = _solve(console, problem, solver)
         theirs = xp.asarray(peer(train), dtype=problem.design.dtype)
@@ -92,8 +94,8 @@ def _with_ones(features: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _solve(console: Console, problem: Problem, solver: str) -> list[Step]:
     solve, every = SOLVERS[solver]
     samples, columns = problem.design.shape
-    library = _arguments.library(problem.xp)
-    console.print(f"{solver}: {samples} samples, {columns - 1} features, {library}")
+    name = library(problem.xp)
+    console.print(f"{solver}: {samples} samples, {columns - 1} features, {name}")
     console.print(" step       objective  gradient norm")
     steps: list[Step] = []
     for number, step in enumerate(solve(problem)):

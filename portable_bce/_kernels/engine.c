@@ -21,7 +21,6 @@
 #endif
 
 enum {
-    BLOCK = 512,
     PANEL = 4 * BLOCK,
     STRIP = 64, /* blocks whose sum is one number, whoever of the threads adds them */
 };
@@ -446,28 +445,48 @@ static void store(const plan *p, enum role role, const block *b, const double *f
             store_line(array, to + c * fast, slow, from + c, columns, rows);
 }
 
-/* Round pairs, or take the numbers as they are; first divide, if there is a divisor. */
+/* Whether the reciprocals of all divisors are normal numbers. */
+static int have_reciprocals(const double *divisors, ptrdiff_t n)
+{
+    int64_t ordinary = 1;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double size = divisors[i] < 0.0 ? -divisors[i] : divisors[i];
+        ordinary &= (size > 1e-280) & (size < 1e280);
+    }
+    return (int)ordinary;
+}
+
+/* Divide by the divisor, and round pairs. Without low parts the result is rounded to float32 or
+   less, and a product with the reciprocal is as good as a quotient. */
 static void divide(const plan *p, double *high, const double *low, const double *divisors,
                    ptrdiff_t n)
 {
     const double r = p->reciprocal, rest = p->reciprocal_low, divisor = p->call->divisor;
-    if (divisors || r == 0.0) {
-        for (ptrdiff_t i = 0; i < n; i++)
-            high[i] = pair_rounded(pair_divide_number((pair){high[i], low ? low[i] : 0.0},
-                                       divisors ? divisors[i] : divisor));
-    } else if (low) {
-        if (divisor == 1.0)
-            for (ptrdiff_t i = 0; i < n; i++)
-                high[i] = pair_rounded((pair){high[i], low[i]});
-        else
+    if (!divisors && divisor == 1.0) {
+        for (ptrdiff_t i = 0; low && i < n; i++)
+            high[i] = pair_rounded((pair){high[i], low[i]});
+    } else if (!divisors && r != 0.0) {
+        if (low)
             for (ptrdiff_t i = 0; i < n; i++) {
                 const double product = high[i] * r;
                 const double error = __builtin_fma(high[i], r, -product);
                 high[i] = pair_rounded((pair){product, error + (high[i] * rest + low[i] * r)});
             }
-    } else if (divisor != 1.0) {
-        for (ptrdiff_t i = 0; i < n; i++)
-            high[i] *= r;
+        else
+            for (ptrdiff_t i = 0; i < n; i++)
+                high[i] *= r;
+    } else if (divisors && low && have_reciprocals(divisors, n)) {
+        for (ptrdiff_t i = 0; i < n; i++) {
+            const double reciprocal = 1.0 / divisors[i], product = high[i] * reciprocal;
+            const double remainder = __builtin_fma(-product, divisors[i], high[i]) + low[i];
+            high[i] = pair_rounded((pair){product, remainder * reciprocal});
+        }
+    } else {
+        for (ptrdiff_t i = 0; i < n; i++) {
+            const double by = divisors ? divisors[i] : divisor;
+            high[i] = low ? pair_rounded(pair_divide_number((pair){high[i], low[i]}, by))
+                          : high[i] / by;
+        }
     }
 }
 
@@ -516,10 +535,14 @@ static void add_block(const plan *p, scratch *s, const block *b, double *high, d
             if (columns >= 16) {
                 halve_rows(row, rest, columns, 1);
                 add_to(&s->sum[b->row + r], &s->lost[b->row + r], row[0], rest ? rest[0] : 0.0);
-            } else {
+            } else if (rest) {
                 for (ptrdiff_t c = 0; c < columns; c++)
-                    add_to(&s->sum[b->row + r], &s->lost[b->row + r], row[c],
-                           rest ? rest[c] : 0.0);
+                    add_to(&s->sum[b->row + r], &s->lost[b->row + r], row[c], rest[c]);
+            } else {
+                double total = row[0];
+                for (ptrdiff_t c = 1; c < columns; c++)
+                    total += row[c];
+                add_to(&s->sum[b->row + r], &s->lost[b->row + r], total, 0.0);
             }
         }
     } else {
@@ -555,11 +578,14 @@ static void finish(const plan *p, scratch *s, block *b)
         s->last[DIVISOR].from = NULL;
         if (p->call->present[DIVISOR])
             divisors = load(&line, s, DIVISOR, &part);
-        for (ptrdiff_t i = 0; i < m; i++) {
-            const pair total = {s->sum[first + i], s->lost[first + i]};
-            s->high[0][i] = pair_rounded(pair_divide_number(total, divisors ? divisors[i] : p->call->divisor));
+        double *high = s->sum + first, *low = s->lost + first;
+        if (!p->call->is_double) {
+            for (ptrdiff_t i = 0; i < m; i++)
+                high[i] = pair_rounded((pair){high[i], low[i]});
+            low = NULL;
         }
-        store(&line, FIRST, &part, s->high[0]);
+        divide(p, high, low, divisors, m);
+        store(&line, FIRST, &part, high);
         s->last[DIVISOR].from = NULL;
     }
 }

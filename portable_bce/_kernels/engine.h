@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MAX_DIMS = 64 };
+enum { MAX_DIMS = 64, BLOCK = 512 /* elements, at most, that are computed at once */ };
 
 enum type { BOOL, INT8, UINT8, INT16, UINT16, INT32, UINT32, INT64, UINT64,
             FLOAT16, BFLOAT16, FLOAT32, FLOAT64, TYPES };

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -90,8 +90,7 @@ def kernel(formula: str, outputs: tuple[str, ...], factors: str, precision: str)
     """Return one kernel as C."""
     trace = trace_of(formula, outputs, factors)
     body, values = _body(trace, precision)
-    used = _inputs(trace)
-    lines = [f"const double *restrict {one}s = in[{_ARRAYS[one]}];" for one in used]
+    lines = [f"const double *restrict {one}s = in[{_ARRAYS[one]}];" for one in _inputs(trace)]
     stores = []
     for index, value in enumerate(values):
         lines.append(f"double *restrict high{index} = high[{index}];")
@@ -101,15 +100,42 @@ def kernel(formula: str, outputs: tuple[str, ...], factors: str, precision: str)
             lines.append(f"double *restrict low{index} = low[{index}];")
             high, low = _parts(value)
             stores += [f"high{index}[i] = {high};", f"low{index}[i] = {low};"]
+    exponential = _exponential(trace) if precision == "double" else None
+    loops = []
+    if exponential is not None:
+        lines.append("double exp_high[BLOCK], exp_low[BLOCK];")
+        keep = [f"exp_high[i] = {exponential}.high;", f"exp_low[i] = {exponential}.low;"]
+        loops.append(_loop(trace, body, [exponential], keep))
+        body[exponential] = f"const pair {exponential} = {{exp_high[i], exp_low[i]}};"
+    loops.append(_loop(trace, body, trace.outputs, stores, known=exponential))
     head = "\n    ".join(["(void)in, (void)u, (void)eps, (void)low;", *lines])
-    loop = "\n        ".join([*(f"const double {one} = {one}s[i];" for one in used), *body, *stores])
     return (
         f"static void {_name(formula, outputs, factors, precision)}(\n"
         "    const double *const *in, double u, double eps, double *const *high,\n"
-        "    double *const *low, ptrdiff_t n)\n"
-        f"{{\n    {head}\n    INDEPENDENT\n    for (ptrdiff_t i = 0; i < n; i++) {{\n"
-        f"        {loop}\n    }}\n}}\n"
+        f"    double *const *low, ptrdiff_t n)\n{{\n    {head}\n{''.join(loops)}}}\n"
     )
+
+
+def _exponential(trace: Any) -> str | None:
+    """Return the name of the exponential, if there is one.
+
+    In pairs it takes a loop of its own: a CPU works on several elements at once only if the
+    operations of each are few enough to be looked over.
+    """
+    return next((name for name, one in trace.operations.items() if one.name == "exp"), None)
+
+
+def _loop(
+    trace: Any, body: dict[str, str], values: Iterable[Any], stores: list[str], known: Any = None
+) -> str:
+    """Return a loop that computes some values, of which one may be known, and stores them."""
+    needed = set(values)
+    for name, operation in reversed(trace.operations.items()):
+        if name in needed and name != known:
+            needed.update(operation.arguments)
+    loads = [f"const double {one} = {one}s[i];" for one in _ARRAYS if one in needed]
+    inner = "\n        ".join([*loads, *(body[one] for one in body if one in needed), *stores])
+    return f"    INDEPENDENT\n    for (ptrdiff_t i = 0; i < n; i++) {{\n        {inner}\n    }}\n"
 
 
 def _name(formula: str, outputs: tuple[str, ...], factors: str, precision: str) -> str:
@@ -121,11 +147,11 @@ def _inputs(trace: Any) -> list[str]:
     return [name for name in _ARRAYS if name in named or name in trace.outputs]
 
 
-def _body(trace: Any, precision: str) -> tuple[list[str], list[Value]]:
-    """Return the statements of a loop, and the values of the outputs."""
+def _body(trace: Any, precision: str) -> tuple[dict[str, str], list[Value]]:
+    """Return the statement for each operation, and the values of the outputs."""
     known = {name: Value(name, "number") for name in (*_ARRAYS, "u", "eps")}
     clamps = {"eps"}  # eps, and what is computed of it alone: bounds, which are rounded
-    statements: list[str] = []
+    statements: dict[str, str] = {}
 
     def value_of(argument: Any) -> Value:
         return known[argument] if isinstance(argument, str) else _literal(argument)
@@ -141,7 +167,7 @@ def _body(trace: Any, precision: str) -> tuple[list[str], list[Value]]:
         is_pairs = precision == "double" and not names <= clamps
         text, kind = _expression(function, given, is_odds, "double" if is_pairs else "single")
         c_type = {"flag": "int64_t", "pair": "pair"}.get(kind, "double")
-        statements.append(f"const {c_type} {name} = {text};")
+        statements[name] = f"const {c_type} {name} = {text};"
         known[name] = Value(name, kind)
     return statements, [value_of(one) for one in trace.outputs]
 

@@ -105,8 +105,13 @@ def divisor_for(
         weight = None
     if weight is None and len(axes) == len(shape) and where.shape == shape:
         return float(np.count_nonzero(where))
+    # Axes along which nothing differs are counted once, and multiplied.
+    lengths = [
+        1 if axis in axes and all(_is_constant(one, axis - len(shape)) for one in (weight, where)) else n
+        for axis, n in enumerate(shape)
+    ]
     # No logit is read: one number stands for all of them.
-    terms = (np.broadcast_to(_ZERO, shape), 0.0, weight, None, where)
+    terms = (np.broadcast_to(_ZERO, lengths), 0.0, weight, None, where)
     count = Job(
         denominator_terms,
         job.arguments._replace(label_smoothing=0.0, eps=None),
@@ -116,9 +121,15 @@ def divisor_for(
     total = np.empty([n for axis, n in enumerate(shape) if axis not in axes], F64)
     if not call(level, count, terms, 1.0, [total], bfloat16, threads):
         return None
+    times = math.prod(shape) / math.prod(lengths) if math.prod(lengths) else 1.0
     if not total.ndim:
-        return float(total)
-    return total.reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
+        return float(total) * times
+    return (total * times).reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
+
+
+def _is_constant(array: Any, axis: int) -> bool:
+    """Tell whether an operand has one element along an axis, counted from the last."""
+    return array is None or isinstance(array, float) or -axis > array.ndim or array.shape[axis] == 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 import portable_bce
+from portable_bce import _kernels
 from portable_bce._backends import require_file
 from portable_bce._machine import described
 from portable_bce._verify import report
@@ -49,6 +50,7 @@ def run(request: Request, json_path: Path | None) -> int:
     require_file("--state", request.state)
     console = Console(highlight=False, stderr=json_path == Path("-"))
     specs = request.specs()
+    console.print(f"CPU kernels: {_kernels.describe()}")
     identity = {**request.identity(), "specs": [spec.title for spec in specs], **_versions(specs)}
     progress = Progress.resumed(identity, request.state)
     tasks = [
@@ -125,7 +127,7 @@ def _versions(specs: list[Spec]) -> dict[str, Any]:
     """Return what else must not change within one run."""
     versions = {spec.title: subject_of(spec).version for spec in specs}
     return {"portable_bce": portable_bce.__version__, "versions": versions} | {
-        "numpy dispatch": described()["numpy dispatch"]
+        name: described()[name] for name in ("numpy dispatch", "kernels")
     }
 
 
