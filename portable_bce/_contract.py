@@ -5,7 +5,19 @@ binade of the exact result; below the normal range, the smallest subnormal. A gr
 measured in ULP of the larger of its size and (A + B) min(sigmoid(x), sigmoid(-x)): where
 the target is close to sigmoid(x) it cancels by its nature (docs/derivation.md).
 
-Values, one element each
+Values, one element each: the compiled kernels (NumPy, PyTorch and Dask on a CPU)
+    ROUNDED_ONCE .501 (float32 and below)
+        Computed in float64 within 1e-4 ULP of float32, and rounded once, with every keyword.
+        A half is rounded by way of float32, which adds 2^-13 of an ULP.
+    FAITHFUL 1 (float64)
+        Every rounding but the last is kept in a pair of doubles. Measured: 0.60, and 0.75 where
+        exp(-x) is close to the subnormal numbers. With factors where it is normal, |x| < 690:
+        a weight that lifts a subnormal number lifts its rounding, too.
+    FAITHFUL_HESS 1.1 (float64, from probabilities)
+        Measured: 1.04 where x is close to the subnormal numbers, and 1 / x and y / x lose the
+        low parts of their pairs.
+
+Values, one element each: operation by operation
     HARD 4, 4, 5; SOFT 4.4, 5, 5 (loss, gradient, Hessian; float32)
         docs/derivation.md, from exp within 2.6 ULP and log1p within 2.0 (NumPy with
         AVX-512, the worst in use); the division, products and sums half an ULP each,
@@ -36,6 +48,9 @@ Sums and agreement
         XLA's tree: log2(n) roundings each, which for the 60 to 10^6 terms of the tests stay
         within 2 ULP. Not promised of JAX without x64 for every shape: on a CPU XLA adds up to
         32 terms along each axis one by one, which costs 10 ULP at 31 x 31.
+    COUNTED 1
+        A derivative on Dask whose denominator is counted waits for it in the compute dtype:
+        one rounding more than in memory, where the division comes before the only one.
     CONTRACTED 2
         The same formula inside another compiled program: XLA may fuse a product and a sum,
         which moves each of two terms by half an ULP.
@@ -53,6 +68,9 @@ from typing import Any
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 ROUNDED_ONCE = 0.501
+FAITHFUL = 1.0
+FAITHFUL_HESS = 1.1
+NORMAL = 690.0  # up to this logit exp(-x) is a normal float64, and its pair is whole
 PER_FACTOR = 2.0
 WEIGHT = 1.0
 PROBABILITY = 4.0
@@ -60,6 +78,7 @@ PROBABILITY_HESS = 6.0
 XLA_LOG1P = 130.0
 SUM = 2.0
 NARROW_SUM = 4.0
+COUNTED = 1.0
 CONTRACTED = 2.0
 AUTODIFF = 2.0
 
@@ -94,6 +113,10 @@ SOFT = Bounds(4.4, 5.0, 5.0)
 DOUBLE = Bounds(2.5, 3.0, 4.0)
 XLA_DOUBLE = Bounds(3.0, 3.0, 4.0)
 ONCE = Bounds(ROUNDED_ONCE, ROUNDED_ONCE, ROUNDED_ONCE)
+COMPILED_DOUBLE = Bounds(FAITHFUL, FAITHFUL, FAITHFUL)
+# From probabilities, without factors and with one more of each.
+PROBABILITIES = Bounds(PROBABILITY, PROBABILITY, PROBABILITY_HESS)
+COMPILED_PROBABILITIES = Bounds(FAITHFUL, FAITHFUL, FAITHFUL_HESS)
 
 
 def bounds_for(
@@ -104,8 +127,9 @@ def bounds_for(
     weighted: bool = False,
     factors: int = 0,
     library: str = "numpy",
+    compiled: bool = False,
 ) -> Bounds:
-    """Return what is promised for a dtype.
+    """Return what is promised for a dtype, from logits.
 
     Parameters
     ----------
@@ -121,6 +145,9 @@ def bounds_for(
         How many of pos_weight and label_smoothing are in use.
     library : str
         Whose exp and log1p; only "jax" differs, in float64.
+    compiled : bool
+        Whether the compiled kernels compute, which round once: NumPy, and PyTorch on a CPU,
+        where the package was installed with a C compiler.
 
     Returns
     -------
@@ -139,17 +166,33 @@ def bounds_for(
     Bounds(loss=4.4, grad=5.0, hess=5.0)
     >>> bounds_for("float32", "float64")
     Bounds(loss=0.501, grad=0.501, hess=0.501)
+    >>> bounds_for("float64", compiled=True)
+    Bounds(loss=1.0, grad=1.0, hess=1.0)
     """
     _check("dtype", dtype)
     if compute_dtype is not None:
         _check("compute_dtype", compute_dtype)
     if dtype in ("float16", "bfloat16") or (dtype == "float32" and compute_dtype == "float64"):
         return ONCE
+    if compiled:
+        return COMPILED_DOUBLE if dtype == "float64" else ONCE
     if dtype == "float64":
         plain = XLA_DOUBLE if library == "jax" else DOUBLE
     else:
         plain = HARD if hard and not (weighted or factors) else SOFT
     return plain.widened(WEIGHT * weighted + PER_FACTOR * factors)
+
+
+def probability_bounds_for(
+    dtype: str, *, factors: int = 0, library: str = "numpy", compiled: bool = False
+) -> Bounds:
+    """Return what is promised for a dtype, from probabilities; arguments as `bounds_for`."""
+    if compiled:
+        return COMPILED_PROBABILITIES if dtype == "float64" else ONCE
+    bounds = PROBABILITIES
+    if library == "jax" and dtype == "float64":
+        bounds = Bounds(XLA_LOG1P, bounds.grad, bounds.hess)
+    return bounds.widened(PER_FACTOR * factors)
 
 
 def _check(name: str, dtype: Any) -> None:

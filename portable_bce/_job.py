@@ -15,11 +15,13 @@ Formula: TypeAlias = Callable[..., tuple[Any, ...]]
 class Job(NamedTuple):
     """A formula, its checked arguments, a reduction, and the outputs asked for.
 
-    "loss", which comes first, is reduced; "grad", "hess" and "grad_targets" are elementwise, and divided by the
-    denominator of the reduction. All are rounded to the result dtype once; the derivatives
-    stay in the compute dtype if ``round_derivatives`` is false, for a pullback to scale them
-    before it rounds. ``denominator`` stands for the reduction's own where the arguments are a
-    part of a larger array, whose it is. A job without arrays crosses processes.
+    "loss", which comes first, is reduced; "grad", "hess" and "grad_targets" are elementwise,
+    and divided by the denominator of the reduction. All are rounded to the result dtype once;
+    the derivatives stay in the compute dtype if ``round_derivatives`` is false, for a pullback
+    to scale them before it rounds.
+
+    ``denominator`` stands for the reduction's own where the arguments are a part of a larger
+    array, whose it is. A job without arrays crosses processes.
     """
 
     formula: Formula
@@ -37,7 +39,8 @@ class Job(NamedTuple):
     @property
     def reduces_all(self) -> bool:
         """Whether nothing is left of the shape."""
-        return len(self.reduction.axes) == self.arguments.x.ndim
+        ndim: int = self.arguments.x.ndim
+        return len(self.reduction.axes) == ndim
 
     @property
     def is_counted(self) -> bool:

@@ -61,7 +61,8 @@ def denominator(reduction: Reduction, shape: tuple[Any, ...]) -> float | None:
     if reduction.name in ("none", "sum"):
         return None
     # Not float(): it would fix a length that torch.export keeps open.
-    return 1.0 * math.prod([shape[axis] for axis in reduction.axes])
+    length: float = 1.0 * math.prod([shape[axis] for axis in reduction.axes])
+    return length
 
 
 def is_counted(reduction: Reduction, shape: tuple[Any, ...], weight: Any, where: Any) -> bool:

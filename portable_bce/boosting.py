@@ -204,7 +204,9 @@ class BinaryObjective:
         xp = _arguments.namespace("y_pred", hess)
         floor = xp.full_like(hess, self.min_hessian)
         if weight is not None:
-            floor = floor * (weight if _arguments.is_number(weight) else xp.astype(weight, hess.dtype))
+            floor = floor * (
+                weight if _arguments.is_number(weight) else xp.astype(weight, hess.dtype)
+            )
         return xp.maximum(hess, floor)
 
 

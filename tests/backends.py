@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from portable_bce import _kernels
+
 NUMPY_NAMES = ("float16", "float32", "float64")
 
 
@@ -69,6 +71,11 @@ class Backend:
         if self.name.startswith("strict"):
             array = array.to_device(self.xp.Device("CPU_DEVICE"))
         return np.asarray(array)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the compiled kernels evaluate its arrays."""
+        return self.name in ("numpy", "torch", "dask") and bool(_kernels.levels)
 
     @property
     def wide(self) -> bool:

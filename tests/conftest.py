@@ -13,6 +13,7 @@ import pytest
 import portable_bce
 from portable_bce import _evaluate, _kernels
 from portable_bce._job import Runner
+from portable_bce._runners import cupy as kernels
 from tests import autodiff, backends, rows
 from tests.autodiff import Grad
 from tests.backends import Backend
@@ -125,7 +126,7 @@ def cupy() -> Any:
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """Trace CuPy's kernels anew, and leave none behind."""
-    caches: tuple[Any, ...] = ()
+    caches = (kernels.body_of, kernels.kernel_of, kernels.last_kernel)
     for one in caches:
         one.cache_clear()
     yield

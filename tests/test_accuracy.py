@@ -65,6 +65,17 @@ def bounds(backend: Backend, case: Case, *, hard: bool = False) -> contract.Boun
         weighted="weight" in case.options,
         factors=case.factors(),
         library=backend.name.partition("-")[0],
+        compiled=backend.compiled,
+    )
+
+
+def probability_bounds(backend: Backend, case: Case) -> contract.Bounds:
+    """Return what is promised of a case of probabilities."""
+    return contract.probability_bounds_for(
+        case.dtype,
+        factors=case.factors(),
+        library=backend.name.partition("-")[0],
+        compiled=backend.compiled,
     )
 
 
@@ -154,9 +165,7 @@ def test_computing_in_float64_rounds_float32_correctly(backend: Backend) -> None
 def test_loss_of_probabilities_is_within_its_bound(backend: Backend, case: Case) -> None:
     q, y, options = case.on(backend)
     loss = portable_bce.bce(q, y, reduction="none", **options)
-    xla = backend.name.startswith("jax") and case.dtype == "float64"
-    bound = contract.XLA_LOG1P if xla else contract.PROBABILITY
-    bound += contract.PER_FACTOR * case.factors()
+    bound = probability_bounds(backend, case).loss
     assert worst(backend, case, loss, reference.probability_loss) <= bound
 
 
@@ -167,7 +176,7 @@ def test_gradient_of_probabilities_is_within_its_bound(backend: Backend, case: C
 
     # Without factors the difference of the quotients is exact where they cancel.
     terms = quotients if case.factors() else None
-    bound = contract.PROBABILITY + contract.PER_FACTOR * case.factors()
+    bound = probability_bounds(backend, case).grad
     assert worst(backend, case, grad, reference.probability_grad, terms) <= bound
 
 
@@ -175,7 +184,7 @@ def test_gradient_of_probabilities_is_within_its_bound(backend: Backend, case: C
 def test_hessian_of_probabilities_is_within_its_bound(backend: Backend, case: Case) -> None:
     q, y, options = case.on(backend)
     _, hess = portable_bce.bce_grad_and_hess(q, y, reduction="none", **options)
-    bound = contract.PROBABILITY_HESS + contract.PER_FACTOR * case.factors()
+    bound = probability_bounds(backend, case).hess
     assert worst(backend, case, hess, reference.probability_hess) <= bound
 
 
@@ -208,15 +217,11 @@ def test_grid_of_probabilities_is_within_its_bounds(
     q, y, keywords = case.on(backend)
     loss, grad = portable_bce.bce_value_and_grad(q, y, reduction="none", **keywords)
     _, hess = portable_bce.bce_grad_and_hess(q, y, reduction="none", **keywords)
-    xla = backend.name.startswith("jax") and dtype == "float64"
-    more = contract.PER_FACTOR * case.factors()
-    bound = (contract.XLA_LOG1P if xla else contract.PROBABILITY) + more
-    assert worst(backend, case, loss, reference.probability_loss) <= bound
+    allowed = probability_bounds(backend, case)
+    assert worst(backend, case, loss, reference.probability_loss) <= allowed.loss
     terms = quotients if case.factors() else None
-    bound = contract.PROBABILITY + more
-    assert worst(backend, case, grad, reference.probability_grad, terms) <= bound
-    bound = contract.PROBABILITY_HESS + more
-    assert worst(backend, case, hess, reference.probability_hess) <= bound
+    assert worst(backend, case, grad, reference.probability_grad, terms) <= allowed.grad
+    assert worst(backend, case, hess, reference.probability_hess) <= allowed.hess
 
 
 @law(lambda backend: cases(backend, options=False))

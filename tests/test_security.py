@@ -9,15 +9,17 @@ import pytest
 
 from tests.source import MODULES, imports
 
-# What only `python -m portable_bce` imports, and what the build runs.
+# What only `python -m portable_bce` imports, and the scripts behind the kernels.
 COMMAND_LINE = (
-    "__main__", "_backends", "_bench", "_demo", "_kernels.generate", "_machine", "_verify",
+    "__main__", "_backends", "_bench", "_demo", "_kernels.coefficients", "_kernels.generate",
+    "_machine", "_verify",
 )  # fmt: skip
 
 # The standard library that the modules may use; what is not here waits for somebody to think.
 HARMLESS = {
     "__future__", "collections", "contextlib", "dataclasses", "functools", "itertools", "json",
-    "math", "numbers", "textwrap", "time", "typing", "warnings", "importlib", "datetime",
+    "math", "numbers", "operator", "textwrap", "time", "types", "typing", "warnings", "importlib",
+    "datetime",
 }  # fmt: skip
 # ... the command line beside that: files by their names, processes of its own, its environment
 OF_COMMANDS = {

@@ -45,7 +45,7 @@ def members(cupy: Any, label: str = "cuda") -> Iterator[Contender]:
 
 
 def _not_fused() -> dict[str, Call]:
-    """Return our formula operation by operation, as CuPy would run it without `cupy.fuse`."""
+    """Return our formula operation by operation, as CuPy would run it without our kernels."""
 
     def both(x: Any, y: Any) -> Any:
         arguments, reduction = check_arguments("logits", x, y), reduction_of("mean", None, x.ndim)

@@ -15,6 +15,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -23,16 +24,27 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 # What may be asked of a formula, in the order in which the module numbers it.
 OUTPUTS = (("loss",), ("loss", "grad"), ("grad",), ("grad", "hess"), ("grad_targets",))
-# name of the kernel -> (function of _formula, options, sets of outputs)
-FORMULAS: dict[str, tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
-    "with_logits": ("with_logits", (), OUTPUTS),
-    "with_probabilities": ("with_probabilities", (), OUTPUTS),
-    "with_clamped_probabilities": ("with_probabilities", ("eps",), OUTPUTS),
-    "cotangent_product": ("cotangent_product", (), OUTPUTS[:1]),
-    "denominator_terms": ("denominator_terms", (), OUTPUTS[:1]),
-}
 # The branches of the formula, in the order of `enum factors`: which factors are present.
 FACTORS = {"none": (), "weighted": ("w",), "smoothed": ("w", "u"), "all": ("w", "p", "u")}
+
+
+class Formula(NamedTuple):
+    """A function of `_formula`, and what it is compiled for."""
+
+    function: str
+    options: tuple[str, ...] = ()
+    outputs: tuple[tuple[str, ...], ...] = OUTPUTS
+    factors: tuple[str, ...] = tuple(FACTORS)
+
+
+# By the name of the kernels.
+FORMULAS = {
+    "with_logits": Formula("with_logits"),
+    "with_probabilities": Formula("with_probabilities"),
+    "with_clamped_probabilities": Formula("with_probabilities", options=("eps",)),
+    "cotangent_product": Formula("cotangent_product", (), (("loss",),), ("none", "weighted")),
+    "denominator_terms": Formula("denominator_terms", (), (("loss",),), ("none", "weighted")),
+}
 PRECISIONS = ("single", "double")
 
 _OPERATORS = {
@@ -63,7 +75,7 @@ class Value(NamedTuple):
 
 
 @cache
-def load(name: str) -> ModuleType:
+def module_of(name: str) -> ModuleType:
     """Load a module of the package by its path, without importing the package."""
     path = PACKAGE / f"{name}.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -78,12 +90,10 @@ def load(name: str) -> ModuleType:
 @cache
 def trace_of(formula: str, outputs: tuple[str, ...], factors: str) -> Any:
     """Return the trace of a formula by the names that are used here."""
-    function, options, _ = FORMULAS[formula]
-    trace = load("_runners/trace")
-    present = (*FACTORS[factors], *options)
-    return trace.traced(
-        getattr(load("_formula"), function), outputs, present, lambda _: Limits()
-    )
+    traced = FORMULAS[formula]
+    function = getattr(module_of("_formula"), traced.function)
+    present = (*FACTORS[factors], *traced.options)
+    return module_of("_runners/trace").traced(function, outputs, present, lambda _: Limits())
 
 
 def kernel(formula: str, outputs: tuple[str, ...], factors: str, precision: str) -> str:
@@ -181,13 +191,13 @@ def _literal(number: Any) -> Value:
 
 def _parts(value: Value) -> tuple[str, str]:
     return (
-        (f"{value.text}.high", f"{value.text}.low")
-        if value.kind == "pair"
-        else (value.text, "0.0")
+        (f"{value.text}.high", f"{value.text}.low") if value.kind == "pair" else (value.text, "0.0")
     )
 
 
-def _expression(function: str, given: list[Value], is_odds: bool, precision: str) -> Value:
+def _expression(  # noqa: PLR0911  one return for each kind of operation
+    function: str, given: list[Value], is_odds: bool, precision: str
+) -> Value:
     """Return an operation as an expression in C, and the kind of its result."""
     highs = [_parts(one)[0] for one in given]
     if function == "isinf":
@@ -237,7 +247,9 @@ def _exact(function: str, left: Value, right: Value) -> Value | None:
 def _where(condition: Value, left: Value, right: Value) -> Value:
     kinds = {left.kind, right.kind}
     if "pair" in kinds:
-        pairs = (one.text if one.kind == "pair" else f"pair_of({one.text})" for one in (left, right))
+        pairs = (
+            one.text if one.kind == "pair" else f"pair_of({one.text})" for one in (left, right)
+        )
         return Value(f"pair_select({condition.text}, {', '.join(pairs)})", "pair")
     kind = "unit" if kinds == {"unit"} else "number"
     return Value(f"{condition.text} ? {left.text} : {right.text}", kind)
@@ -299,11 +311,8 @@ _PAIRS = {
 
 def _kernels() -> Iterator[tuple[str, tuple[str, ...], str, str]]:
     """Yield what each kernel is of."""
-    for formula, (_, _, asked) in FORMULAS.items():
-        for outputs in asked:
-            for factors in FACTORS:
-                if "y" in _inputs(trace_of(formula, outputs, "none")) or "u" not in FACTORS[factors]:
-                    yield from ((formula, outputs, factors, one) for one in PRECISIONS)
+    for name, formula in FORMULAS.items():
+        yield from product((name,), formula.outputs, formula.factors, PRECISIONS)
 
 
 def _table() -> str:
@@ -323,9 +332,7 @@ def _table() -> str:
         has_loss = int(outputs[0] == "loss")
         name = _name(formula, outputs, factors, precision)
         rows.append(f"    {index} = {{{name}, {{{reads}}}, {len(outputs)}, {has_loss}}},")
-    lengths = "".join(
-        f"[{len(one)}]" for one in (FORMULAS, OUTPUTS, FACTORS, PRECISIONS)
-    )
+    lengths = "".join(f"[{len(one)}]" for one in (FORMULAS, OUTPUTS, FACTORS, PRECISIONS))
     return "\n".join([f"static const kernel kernels{lengths} = {{", *rows, "};"])
 
 

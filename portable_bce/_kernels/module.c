@@ -7,6 +7,9 @@
 #include <Python.h>
 
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "engine.h"
 #include "kernels_generated.h"
@@ -279,12 +282,21 @@ static int add_level(PyObject *levels, PyObject *type, const char *name, engine 
     return status;
 }
 
+#if defined(__x86_64__)
+/* Clang before 17 does not know "f16c" by its name. */
+static int has_f16c(void)
+{
+    unsigned int a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 /* Append the levels that this CPU has: each feature is asked for by its own name. */
 static int add_levels(PyObject *levels, PyObject *type)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 #endif
 #if defined(HAS_AVX512)
     if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")

@@ -18,11 +18,11 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from portable_bce._arguments import Arguments, Shape, unknown
-from portable_bce._formula import cotangent_product, denominator_terms, with_logits
+from portable_bce._formula import cotangent_product, with_logits
 from portable_bce._job import Formula, Job
 from portable_bce._libraries import device_of
 from portable_bce._reduction import Reduction, compensated, denominator, two_sum
-from portable_bce._runners.plain import divided, masked, quiet, rounded_to
+from portable_bce._runners.plain import counting, divided, masked, quiet, rounded_to
 
 Evaluate: TypeAlias = Callable[[Job], tuple[Any, ...]]
 # A sum, and what its additions rounded away.
@@ -135,15 +135,7 @@ class Tasks:
         if not chunk.is_counted:  # only a length was not known, and the chunk knows its own
             shape = _summed_shape(given.x, reduction)
             return given.xp.full(shape, denominator(reduction, given.x.shape), dtype=self.sum_dtype)
-        terms = given._replace(
-            targets=0.0,
-            weight=given.weight if reduction.name == "weighted_mean" else None,
-            pos_weight=None,
-            label_smoothing=0.0,
-            eps=None,
-        )
-        job = Job(denominator_terms, terms, reduction, ("loss",))
-        return self.evaluate(self._unrounded(job))[0]
+        return self.evaluate(self._unrounded(counting(chunk, self.sum_dtype)))[0]
 
     def _sum(self, given: Arguments, total: Any) -> Sum:
         """Return a leaf of the tree: a sum with the axes that it was summed over."""

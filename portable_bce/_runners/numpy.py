@@ -17,8 +17,15 @@ from portable_bce._formula import (
     with_probabilities,
 )
 from portable_bce._job import Job, Runner
-from portable_bce._reduction import Reduction, pairwise_total
-from portable_bce._runners.plain import Plain, divisor_of, elements, operands, reduced
+from portable_bce._reduction import denominator, pairwise_total
+from portable_bce._runners.plain import (
+    Plain,
+    counting,
+    divisor_of,
+    elements,
+    operands,
+    reduced,
+)
 
 if TYPE_CHECKING:
     from portable_bce._kernels._compiled import Level
@@ -59,12 +66,17 @@ def call(
     """
     given = job.arguments
     formula, outputs = _KERNELS[job.formula, given.eps is not None, job.outputs]
+    x, targets, weight, pos_weight, where = arrays
     first, second = results if len(results) == 2 else (results[0], None)
     return level.evaluate(
         formula,
         outputs,
         given.compute_dtype.itemsize == 8,
-        *arrays,
+        x,
+        targets,
+        weight,
+        pos_weight,
+        where,
         given.label_smoothing,
         given.eps,
         divisor,
@@ -92,10 +104,9 @@ def divisor_for(
     None if it is counted from an operand whose dtype no kernel reads.
     """
     name, axes = job.reduction
-    if name in ("none", "sum"):
-        return 1.0
-    if job.denominator is not None:
-        return job.denominator
+    known = 1.0 if name in ("none", "sum") else job.denominator
+    if known is not None:
+        return known
     x, _, weight, _, where = arrays
     shape = x.shape
     if where is None and (name == "mean" or weight is None):
@@ -106,30 +117,25 @@ def divisor_for(
     if weight is None and len(axes) == len(shape) and where.shape == shape:
         return float(np.count_nonzero(where))
     # Axes along which nothing differs are counted once, and multiplied.
-    lengths = [
-        1 if axis in axes and all(_is_constant(one, axis - len(shape)) for one in (weight, where)) else n
-        for axis, n in enumerate(shape)
-    ]
-    # No logit is read: one number stands for all of them.
-    terms = (np.broadcast_to(_ZERO, lengths), 0.0, weight, None, where)
-    count = Job(
-        denominator_terms,
-        job.arguments._replace(label_smoothing=0.0, eps=None),
-        Reduction("sum", axes),
-        ("loss",),
-    )
+    once = [axis for axis in axes if _are_constant((weight, where), axis - len(shape))]
     total = np.empty([n for axis, n in enumerate(shape) if axis not in axes], F64)
-    if not call(level, count, terms, 1.0, [total], bfloat16, threads):
+    # No logit is read: one number stands for all of them.
+    zeros = np.broadcast_to(_ZERO, [1 if axis in once else n for axis, n in enumerate(shape)])
+    terms = counting(job, F64)
+    if not call(level, terms, (zeros, 0.0, weight, None, where), 1.0, [total], bfloat16, threads):
         return None
-    times = math.prod(shape) / math.prod(lengths) if math.prod(lengths) else 1.0
+    total *= math.prod([shape[axis] for axis in once])
     if not total.ndim:
-        return float(total) * times
-    return (total * times).reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
+        return float(total)
+    return total.reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
 
 
-def _is_constant(array: Any, axis: int) -> bool:
-    """Tell whether an operand has one element along an axis, counted from the last."""
-    return array is None or isinstance(array, float) or -axis > array.ndim or array.shape[axis] == 1
+def _are_constant(arrays: tuple[Any, ...], axis: int) -> bool:
+    """Tell whether operands have one element along an axis, counted from the last."""
+    return all(
+        array is None or isinstance(array, float) or -axis > array.ndim or array.shape[axis] == 1
+        for array in arrays
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +194,8 @@ def readable(arrays: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
             bits |= 1 << place
             views[place] = np.asarray(array).view(np.uint16)
         elif array.dtype.char not in "?bBhHiIlLqQefd":
-            views[place] = array.astype(F64)  # long double, or a dtype of ml_dtypes
+            with np.errstate(all="ignore"):
+                views[place] = array.astype(F64)  # long double, or a dtype of ml_dtypes
     return tuple(views), bits
 
 
@@ -196,8 +203,8 @@ def readable(arrays: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
 class Sliced:
     """The plain formula over slices, whose intermediate results stay in the cache.
 
-    ``elements`` is the length of a slice. Its values are those of whole arrays to the last
-    bit; a sum may round otherwise.
+    ``elements`` is the length of a slice of float32; one of float64 has half as many. Values
+    are those of whole arrays to the last bit; a sum may round otherwise.
     """
 
     elements: int
@@ -207,11 +214,12 @@ class Sliced:
         # Subclasses bring operators of their own, which mean something else.
         given, axes = job.arguments.mapped(np.asarray), job.reduction.axes
         job, shape = job._replace(arguments=given), given.x.shape
-        if given.x.size <= self.elements or not shape:
+        size = self.elements * 4 // np.dtype(given.compute_dtype).itemsize
+        if given.x.size <= size or not shape:
             return _PLAIN.evaluate(job)
         kept = [axis for axis in range(len(shape)) if axis not in axes]
         axis = max(kept or axes, key=lambda one: shape[one])
-        step = max(1, self.elements * shape[axis] // given.x.size)
+        step = max(1, size * shape[axis] // given.x.size)
         cuts = [slice(start, start + step) for start in range(0, shape[axis], step)]
         whole = job._replace(arguments=given.mapped(partial(_broadcast, shape=shape)))
         return _apart(whole, axis, cuts) if kept else _to_one_sum(whole, axis, cuts)
@@ -242,7 +250,10 @@ def _apart(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
 def _to_one_sum(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
     """Evaluate slices of an array whose losses are all summed."""
     with np.errstate(all="ignore"):
-        divisor = divisor_of(job, pairwise_total)
+        divisor = denominator(job.reduction, job.arguments.x.shape)
+        if job.is_counted:
+            counts = [divisor_of(_part(job, axis, cut), pairwise_total) for cut in cuts]
+            divisor = np.sum(np.stack(counts), axis=0)
         results, sums = empties(job), []
         for cut in cuts:
             part = _part(job, axis, cut)
@@ -259,8 +270,8 @@ def _to_one_sum(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
 
 
 _PLAIN = Plain(pairwise_total)
-# Slices of float64 stay below 128 KiB, from which on glibc may map each temporary afresh.
-SLICED: Runner = Sliced(2**13)
+# Slices stay below 128 KiB, from which on glibc may map each temporary afresh.
+SLICED: Runner = Sliced(2**14 - 2**9)
 
 
 def compiled(level: Level) -> Runner:

@@ -36,16 +36,30 @@ class Plain:
 
 def divisor_of(job: Job, total: Total) -> Any:
     """Return what a sum is divided by: None, a Python number, or an array that broadcasts."""
-    given, reduction = job.arguments, job.reduction
+    given, axes = job.arguments, job.reduction.axes
     if job.denominator is not None:
         return job.denominator
     if not job.is_counted:
-        return denominator(reduction, given.x.shape)
-    xp = given.xp
-    weight = given.weight if reduction.name == "weighted_mean" else None
-    counted = given._replace(targets=0.0, weight=weight, pos_weight=None, where=None)
-    (terms,) = denominator_terms(xp, ("loss",), *operands(counted), 0.0)
-    return total(xp, masked(given, terms), reduction.axes)
+        return denominator(job.reduction, given.x.shape)
+    counts = counting(job, given.compute_dtype)
+    # Nothing is computed from masked values that a mask of the terms would not replace.
+    ready = operands(counts.arguments._replace(where=None))
+    (terms,) = elements(counts, ready, None)
+    return total(given.xp, terms, axes)
+
+
+def counting(job: Job, dtype: Any) -> Job:
+    """Return the job whose loss is the denominator of a job, rounded to ``dtype``."""
+    given, reduction = job.arguments, job.reduction
+    given = given._replace(
+        targets=0.0,
+        weight=given.weight if reduction.name == "weighted_mean" else None,
+        pos_weight=None,
+        label_smoothing=0.0,
+        eps=None,
+        result_dtype=dtype,
+    )
+    return Job(denominator_terms, given, reduction._replace(name="sum"), ("loss",))
 
 
 def elements(job: Job, ready: Operands, divisor: Any) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ load this file alone.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -33,6 +34,8 @@ class Symbol:
     name: str
     kind: str
     dtype: Any
+    # It stands for each element, of however many axes.
+    ndim = None
 
     def __bool__(self) -> bool:
         if self.name in self.trace.options:
@@ -96,6 +99,19 @@ class Symbol:
     __hash__ = object.__hash__
 
 
+class Number(Symbol, float):  # type: ignore[misc]  # whose operators return symbols
+    """A Python number that is known when the code runs.
+
+    Like any float, it is neither cast nor masked, and what is computed from numbers alone is
+    computed in Python, once for all elements.
+    """
+
+    def __new__(cls, *_: Any) -> Number:
+        return float.__new__(cls, "nan")  # for what is not recorded
+
+    __hash__ = object.__hash__
+
+
 _BOOLS = {
     "greater_equal", "less_equal", "greater", "less", "equal", "not_equal",
     "logical_and", "logical_or", "isinf",
@@ -104,9 +120,13 @@ _BOOLS = {
 
 @dataclass(eq=False)
 class Trace:
-    """Operations in their order, by the name of what each assigns."""
+    """Operations in their order, by the name of what each assigns.
+
+    Those on numbers alone stand apart.
+    """
 
     options: tuple[str, ...] = ()
+    numbers: dict[str, Operation] = field(default_factory=dict)
     operations: dict[str, Operation] = field(default_factory=dict)
     outputs: tuple[Any, ...] = ()
     _seen: dict[Operation, Symbol] = field(default_factory=dict)
@@ -118,9 +138,12 @@ class Trace:
         operation = Operation(name, tuple(map(_named, arguments)), kind)
         if operation not in self._seen:
             if dtype is None:
-                dtype = next((one.dtype for one in symbols if one.kind == "number"), None)
-            assigned = Symbol(self, f"v{len(self.operations)}", kind, dtype)
-            self.operations[assigned.name] = operation
+                dtypes = (one.dtype for one in symbols if one.kind == "number")
+                dtype = next((one for one in dtypes if one is not None), None)
+            is_number = all(isinstance(one, Number) for one in symbols)
+            result = Number if is_number else Symbol
+            assigned = result(self, f"v{len(self._seen)}", kind, dtype)
+            (self.numbers if is_number else self.operations)[assigned.name] = operation
             self._seen[operation] = assigned
         return self._seen[operation]
 
@@ -136,7 +159,7 @@ class Trace:
     def __str__(self) -> str:
         lines = [
             f"{name} = {one.name}({', '.join(map(str, one.arguments))})"
-            for name, one in self.operations.items()
+            for name, one in {**self.numbers, **self.operations}.items()
         ]
         return "\n".join([*lines, f"return {', '.join(map(str, self.outputs))}"])
 
@@ -213,25 +236,32 @@ def traced(
 
 def evaluated(trace: Trace, xp: Any, **inputs: Any) -> tuple[Any, ...]:
     """Evaluate a trace operation by operation in an array library."""
-    known = dict(inputs)
-    operators = {
-        "add": lambda a, b: a + b,
-        "subtract": lambda a, b: a - b,
-        "multiply": lambda a, b: a * b,
-        "divide": lambda a, b: a / b,
-        "greater_equal": lambda a, b: a >= b,
-        "less_equal": lambda a, b: a <= b,
-        "greater": lambda a, b: a > b,
-        "less": lambda a, b: a < b,
-        "equal": lambda a, b: a == b,
-        "not_equal": lambda a, b: a != b,
-        "logical_and": lambda a, b: a & b,
-        "logical_or": lambda a, b: a | b,
-        "negative": lambda a: -a,
-    }
-    for name, (function, arguments, _) in trace.operations.items():
-        values = [known[one] if isinstance(one, str) and one in known else one for one in arguments]
-        if function == "astype" and values[1] == "number":
-            values[1] = inputs["x"].dtype
-        known[name] = operators.get(function, getattr(xp, function, None))(*values)
+    operations = {**trace.numbers, **trace.operations}
+    known = assigned(operations, xp, {"number": inputs["x"].dtype, **inputs})
     return tuple(known[one] if isinstance(one, str) else one for one in trace.outputs)
+
+
+def assigned(operations: dict[str, Operation], xp: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the inputs and the result of each operation, by name."""
+    known = dict(inputs)
+    for name, (function, arguments, _) in operations.items():
+        values = [known.get(one, one) if isinstance(one, str) else one for one in arguments]
+        known[name] = (_OPERATORS.get(function) or getattr(xp, function))(*values)
+    return known
+
+
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "greater_equal": operator.ge,
+    "less_equal": operator.le,
+    "greater": operator.gt,
+    "less": operator.lt,
+    "equal": operator.eq,
+    "not_equal": operator.ne,
+    "logical_and": operator.and_,
+    "logical_or": operator.or_,
+    "negative": operator.neg,
+}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from portable_bce import _kernels
 from portable_bce._backends import Place, installed, open_backend, places, version
 from portable_bce._verify.exact import FORMATS, Format
 from portable_bce._verify.peers import PEERS, Peer
@@ -35,6 +36,14 @@ class Spec:
     device: str = ""
     compute_dtype: str | None = None
     compiled: bool = False
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the compiled kernels compute."""
+        on_cpu = self.backend in ("numpy", "dask") or (
+            self.backend == "torch" and self.device in ("", "cpu")
+        )
+        return on_cpu and self.implementation == "portable_bce" and bool(_kernels.levels)
 
     @property
     def form(self) -> Format:

@@ -45,6 +45,7 @@ class Verdict:
             weighted=of.weighted,
             factors=of.factors,
             library=self.spec.backend,
+            compiled=self.spec.is_compiled,
         )
         return float(getattr(bounds, value))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from portable_bce._arguments import check_arguments
 from portable_bce._evaluate import evaluate
 from portable_bce._formula import with_logits

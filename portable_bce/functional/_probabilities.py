@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from portable_bce._arguments import check_arguments
 from portable_bce._evaluate import evaluate
 from portable_bce._formula import with_probabilities
@@ -237,4 +235,6 @@ def probabilities_job(
         compute_dtype,
         eps,
     )
-    return Job(with_probabilities, arguments, reduction_of(reduction, axis, probabilities.ndim), outputs)
+    return Job(
+        with_probabilities, arguments, reduction_of(reduction, axis, probabilities.ndim), outputs
+    )

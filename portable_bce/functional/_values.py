@@ -73,7 +73,12 @@ def _no_weight(x: Any) -> Any:
 
 
 def _report(
-    name: str, given: Arguments, value: Any, rule: str, instead: str, broken_by: Callable[[Any], Any]
+    name: str,
+    given: Arguments,
+    value: Any,
+    rule: str,
+    instead: str,
+    broken_by: Callable[[Any], Any],
 ) -> None:
     """Raise if a value that is kept breaks the rule: say what it must, and what they do."""
     xp = given.xp

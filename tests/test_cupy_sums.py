@@ -1,22 +1,21 @@
-"""CuPy's kernel that sums the losses, on a device or on an emulated one."""
+"""CuPy's kernel that sums losses, on a device or on an emulated one."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from portable_bce import _contract as contract
-from portable_bce import _fused, _fused_sums
-from portable_bce._runners import scaled
+from portable_bce._evaluate import scaled
+from portable_bce._runners import cupy as row
 from portable_bce.testing import ulp
 from tests import on_device
 from tests.backends import emulated
-from tests.fused import KERNELS, NAMES, fused, gathered, nvrtc, plain
+from tests.kernels import KERNELS, NAMES, by_kernels, by_operations, job_of
 from tests.on_device import APART, launches
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("forgotten")]
@@ -36,12 +35,12 @@ def arguments(name: str, dtype: str, shape: tuple[int, ...] = (3, 4)) -> dict[st
 
 def computed(cupy: Any, *wanted: str, **keywords: Any) -> list[Any]:
     """Evaluate on the device, from NumPy's arrays to NumPy's arrays."""
-    return [one.get() for one in fused(cupy, *wanted, **on_device.arrays(cupy, keywords))]
+    return [one.get() for one in by_kernels(*wanted, **on_device.arrays(cupy, keywords))]
 
 
 def launched(cupy: Any, *wanted: str, **keywords: Any) -> list[str]:
     given = on_device.arrays(cupy, keywords)
-    return launches(lambda: fused(cupy, *wanted, **given))
+    return launches(lambda: by_kernels(*wanted, **given))
 
 
 def exact_sum(cupy: Any, keywords: dict[str, Any]) -> float:
@@ -131,7 +130,7 @@ def test_every_element_is_summed_once(cupy: Any, size: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_one_launch_sums_as_long_as_one_block_is_as_fast_as_many(cupy: Any, size: int) -> None:
     x = np.ones(size, np.float32)
-    expected = [NAME] * (1 if size <= _fused_sums.ALONE else 2)
+    expected = [NAME] * (1 if size <= row.ALONE else 2)
     assert launched(cupy, "loss", x=x, y=x, reduction="sum") == expected
 
 
@@ -141,9 +140,9 @@ def test_many_losses_a_thread_are_summed_without_loss(
     cupy: Any, monkeypatch: pytest.MonkeyPatch, dtype: str, threads: int, blocks: int
 ) -> None:
     """Thousands a thread, as in an array of 10^10; all alike, so that no error cancels."""
-    monkeypatch.setattr(_fused_sums, "THREADS", threads)
-    monkeypatch.setattr(_fused_sums, "BLOCKS", blocks)
-    monkeypatch.setattr(_fused_sums, "ALONE", threads)
+    monkeypatch.setattr(row, "THREADS", threads)
+    monkeypatch.setattr(row, "BLOCKS", blocks)
+    monkeypatch.setattr(row, "ALONE", threads)
     keywords = {"x": np.full(20_001, -2.0, dtype=dtype), "y": 0.0}
     (loss,) = computed(cupy, "loss", **keywords, reduction="sum")
     assert_rounded(loss, exact_sum(cupy, keywords), np.dtype(dtype))
@@ -159,17 +158,6 @@ def test_an_infinite_loss_gives_infinity_and_nan_gives_nan(
     logits[place] = x
     (loss,) = computed(cupy, "loss", x=logits, y=0.0, reduction="mean")
     np.testing.assert_array_equal(loss, np.asarray(x, dtype))
-
-
-def test_arrays_are_read_where_they_lie(cupy: Any) -> None:
-    """Transposed, strided, reversed and broadcast, each as its copy would be read."""
-    u = cupy.asarray(np.random.default_rng(2).normal(size=(8, 6)).astype(np.float32))
-    views = {"x": u.T[::2, ::-1], "y": u[::-1, :3].T > 0, "weight": abs(u)[:1, :3].T}
-    views |= {"pos_weight": cupy.broadcast_to(abs(u[0, 0]), (3, 8)), "where": u[:, 3] < 1}
-    copies = {name: one.copy(order="C") for name, one in views.items()}
-    got, wanted = (fused(cupy, "loss", "grad", **one, reduction="mean") for one in (views, copies))
-    for one, other in zip(got, wanted, strict=True):
-        assert ulp.distance(one.get(), other.get()).max() <= APART
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1), (2, 3, 4, 5)])
@@ -203,7 +191,7 @@ def test_what_is_not_summed_to_one_number_is_written(cupy: Any, changes: dict[st
     keywords = {"x": np.ones((3, 4)), "y": 1, "reduction": "sum"} | changes
     assert NAME not in launched(cupy, "loss", "grad", **keywords)
     loss, _ = computed(cupy, "loss", "grad", **keywords)
-    (wanted,) = plain(cupy, "loss", **on_device.arrays(cupy, keywords))
+    (wanted,) = by_operations("loss", **on_device.arrays(cupy, keywords))
     assert loss.shape == wanted.shape
     assert ulp.distance(loss, wanted.get()).max(initial=0) <= APART + contract.SUM
 
@@ -212,8 +200,7 @@ def test_another_number_or_length_is_no_other_kernel(cupy: Any) -> None:
     for number, length in ((0.1, 5), (0.7, 9000)):
         x = np.ones(length, np.float32)
         computed(cupy, "loss", "grad", x=x, y=x, weight=number, reduction="mean")
-    assert _fused._kernel.cache_info().misses == 1
-    assert _fused_sums._beside.cache_info().misses == 1
+    assert row.kernel_of.cache_info().misses == 1
 
 
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean"])
@@ -237,40 +224,15 @@ def test_a_denominator_is_the_sum_of_what_is_kept(
 def test_a_pullback_is_one_kernel(cupy: Any, dtype: str, cotangent: Any) -> None:
     mask = np.arange(12).reshape(3, 4) % 5 > 0
     x = cupy.ones((3, 4), dtype=dtype)
-    inputs, _ = gathered(cupy, x, x, where=cupy.asarray(mask), weight=x, label_smoothing=0.1)
-    work = np.dtype(inputs.work)
+    keywords = {"where": cupy.asarray(mask), "weight": x, "label_smoothing": 0.1}
+    inputs = job_of("grad", x=x, y=x, **keywords).arguments
+    work = np.dtype(inputs.compute_dtype)
     slope = np.where(mask, 0.1, np.nan).astype(work)
     products = np.where(mask, np.asarray(cotangent, work) * slope, 0)
     factor = cotangent if isinstance(cotangent, float) else cupy.asarray(cotangent, dtype=work)
     given = (inputs, cupy.asarray(slope), factor, x.dtype)
     np.testing.assert_array_equal(scaled(*given).get(), products.astype(dtype), strict=True)
     assert len(launches(lambda: scaled(*given))) == 1
-    total = scaled(*given, summed=True)
+    total = scaled(*given, sums=True)
     assert_rounded(total.get(), math.fsum(products.ravel()), x.dtype)
-    assert launches(lambda: scaled(*given, summed=True)) == [NAME]
-
-
-def ptx_of(cupy: Any, patch: pytest.MonkeyPatch, *wanted: str, **keywords: Any) -> list[str]:
-    """Return the PTX of each kernel of ours that is compiled, by NVRTC."""
-    compiled, given = nvrtc(), on_device.arrays(cupy, keywords)
-    found = on_device.sources(patch, lambda: fused(cupy, *wanted, **given))
-    return [compiled(one) for one in found if NAME in one]
-
-
-def test_counting_reads_nothing_but_the_mask(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    keywords = {"x": np.ones(5000, np.float32), "y": 0.5, "where": np.ones(5000, bool)}
-    (counting, *_) = ptx_of(cupy, monkeypatch, "loss", **keywords, reduction="mean")
-    loads = set(re.findall(r"\tld\.global\S*", counting))
-    assert loads in ({"\tld.global.u8"}, {"\tld.global.nc.u8"})
-
-
-@EVERY_KERNEL
-def test_nvrtc_compiles_the_kernel_and_adds_only_sums_in_float64(
-    cupy: Any, monkeypatch: pytest.MonkeyPatch, name: str, dtype: str
-) -> None:
-    keywords = arguments(name, dtype) | {"reduction": "sum"}
-    (ptx,) = ptx_of(cupy, monkeypatch, "loss", "grad", **keywords)
-    assert ptx.count(".entry") == 1
-    assert len(re.findall(r"\.shared .*\[8192\]", ptx)) == 1  # 512 sums of two float64
-    products = re.findall(r"\t(?:mul|fma|rcp|sqrt)(?:\.\w+)*\.f64\b.*", ptx)
-    assert bool(products) == (dtype == "float64"), products
+    assert launches(lambda: scaled(*given, sums=True)) == [NAME]
