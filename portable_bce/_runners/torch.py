@@ -225,7 +225,7 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
         given = job.arguments
         if views is None:  # as PyTorch's compiler passes x
             given = given._replace(x=x)
-        both = Job(job.formula, given, job.reduction, ("loss", "grad"), False)
+        both = Job(job.formula, given, job.reduction, ("loss", "grad"), False, job.denominator)
         loss, slope = RUNNER.values(both, views)
         # PyTorch keeps the tensors: it counts their changes, and frees them after the last use.
         xp, _, y, w, p, mask, *settings = given
@@ -246,7 +246,7 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
             None,
             *settings,
         )
-        ctx.job = Job(job.formula, bare, job.reduction, ("grad",), False)
+        ctx.job = Job(job.formula, bare, job.reduction, ("grad",), False, job.denominator)
         return loss
 
     @staticmethod
