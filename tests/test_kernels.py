@@ -358,7 +358,8 @@ def test_calls_and_their_errors_leave_nothing_behind(row: str) -> None:
         finally:
             tracemalloc.stop()
     assert [sys.getrefcount(one) for one in held] == counts
-    assert after - before <= 4096
+    # Below one object for each round of calls; NumPy keeps some strings of its own.
+    assert after - before <= 2**15
 
 
 # Operands
@@ -543,7 +544,7 @@ def test_operators_of_a_subclass_are_not_called(
 
     strange = given | {operand: given[operand].view(kind)}
     if kind is np.matrix and not array_api_compat.is_array_api_obj(strange[operand]):
-        with pytest.raises(TypeError, match="must be an? "):
+        with pytest.raises(TypeError, match=r"must be an? "):
             call(strange, "none")  # since array-api-compat 1.15
         return
     for reduction in ("none", "mean", "weighted_mean"):
