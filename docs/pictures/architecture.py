@@ -32,31 +32,36 @@ ROWS = [
     (
         "the public functions",
         FIRST,
-        [("functional", "bce_with_logits, bce, …"), ("losses", "with their settings kept")],
+        [("functional", "bce_with_logits, bce, …"), ("losses", "objects that store the keywords")],
     ),
     (
-        "what was passed",
+        "what is asked, as one Job",
         LINE,
         [
-            ("_inputs", "checked; not cast, not moved"),
-            ("_reduce", "none, sum, mean, weighted_mean"),
+            ("_arguments", "checked; not cast, not moved"),
+            ("_reduction", "none, sum, mean, weighted_mean"),
         ],
     ),
     (
-        "_runners: how a library evaluates the formula, one row each",
+        "_evaluate: which of the _runners takes the job",
         LINE,
         [
-            ("NumPy", "boxes in\nthe cache"),
-            ("PyTorch", "one node of\nthe graph"),
-            ("Dask", "one task\na chunk"),
-            ("CuPy", "one fused\nkernel"),
-            ("any other", "plain\noperations"),
+            ("numpy", "compiled,\nor in slices"),
+            ("torch", "one node of\nthe graph"),
+            ("dask", "one task\nper chunk"),
+            ("cupy", "one\nkernel"),
+            ("plain", "any other\nlibrary"),
         ],
+    ),
+    (
+        "the formula as straight-line code, for C and CUDA",
+        LINE,
+        [("trace", "one assignment per operation"), ("_kernels", "compiled for the CPU")],
     ),
     (
         "the mathematics, once: takes xp, imports nothing",
         LAST,
-        [("_formula", "loss, gradient, Hessian, derivative by the targets")],
+        [("_formula", "loss, gradient, Hessian, gradient of the targets")],
     ),
 ]
 
@@ -84,7 +89,7 @@ def draw(axis: Axes, top: float, colour: str, boxes: list[tuple[str, str]]) -> N
 def main() -> None:
     """Draw the rows below each other."""
     plt.style.use(HERE / "look.mplstyle")
-    figure, axis = plt.subplots(figsize=(4.4, 4.9))
+    figure, axis = plt.subplots(figsize=(4.4, 5.8))
     for i, (title, colour, boxes) in enumerate(ROWS):
         top = -i * (STEP + 0.1)
         axis.text(GAP / 2, top + 0.1, title, fontsize=7.5, va="center")
