@@ -131,7 +131,7 @@ def _mask(xp: Any, value: Any, first: str, shape: Shape, device: Any) -> Any:
 
 def working_dtype(xp: Any, dtype: Any, device: Any, asked: Any = None) -> Any:
     """Return the dtype to compute in: float32 for halves, else the caller's, or ``asked``."""
-    own = xp.float32 if _libraries.bits(xp, dtype) < 32 else _libraries.native(dtype)
+    own = _libraries.native(xp.float32 if _libraries.bits(xp, dtype) < 32 else dtype)
     if asked is None:
         return own
     name = library(xp)

@@ -59,7 +59,12 @@ def akin(one: Any, other: Any) -> bool:
 
 
 def native(dtype: Any) -> Any:
-    """Return a dtype in this machine's byte order, in which alone NumPy computes and sums."""
+    """Return a dtype in this machine's byte order, in which alone NumPy computes and sums.
+
+    One of NumPy's types, such as `numpy.float32`, becomes the dtype that it stands for.
+    """
+    if isinstance(dtype, type) and issubclass(dtype, np.generic):
+        dtype = np.dtype(dtype)
     swapped = isinstance(dtype, np.dtype) and not dtype.isnative
     return dtype.newbyteorder("=") if swapped else dtype
 
