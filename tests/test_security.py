@@ -12,13 +12,14 @@ from tests.source import MODULES, imports
 # What only `python -m portable_bce` imports, and the scripts behind the kernels.
 COMMAND_LINE = (
     "__main__", "_backends", "_bench", "_demo", "_kernels.coefficients", "_kernels.generate",
-    "_machine", "_verify",
+    "_machine", "_source", "_verify",
 )  # fmt: skip
 
 # The standard library that the modules may use; what is not here waits for somebody to think.
 HARMLESS = {
     "__future__", "collections", "contextlib", "dataclasses", "functools", "itertools", "json",
-    "math", "numbers", "textwrap", "time", "typing", "warnings", "importlib", "datetime",
+    "math", "numbers", "operator", "textwrap", "time", "types", "typing", "warnings", "importlib",
+    "datetime",
 }  # fmt: skip
 # ... the command line beside that: files by their names, processes of its own, its environment
 OF_COMMANDS = {
@@ -34,10 +35,12 @@ FORBIDDEN_CALLS = {
     "__import__", "compile", "eval", "exec", "execv", "execve", "fork", "load", "loads", "open",
     "popen", "Popen", "posix_spawn", "run_module", "run_path", "spawnv", "startfile", "system",
 }  # fmt: skip
-# (module, call): JSON, which holds no code; a function of the module; the system's name
+# (module, call): JSON, which holds no code; functions of the modules, of which the second loads
+# the package's own formula; the system's name
 ALLOWED_CALLS = {
     ("_verify.progress", "json.loads"),
     ("_demo.report", "load"),
+    ("_kernels.generate", "load"),
     ("_machine", "platform.system"),
 }
 
