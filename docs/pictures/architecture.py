@@ -26,37 +26,46 @@ ROWS = [
             ("torch", "drop-ins for\nPyTorch's"),
             ("boosting", "XGBoost,\nLightGBM"),
             ("testing", "laws for\nany loss"),
-            ("__main__", "verify, bench,\ndemo"),
+            ("__main__", "demo, verify,\nbench, source"),
         ],
     ),
     (
         "the public functions",
         FIRST,
-        [("functional", "bce_with_logits, bce, …"), ("losses", "with their settings kept")],
+        [("functional", "bce_with_logits, bce, …"), ("losses", "store the keywords")],
     ),
     (
-        "what was passed",
+        "what was asked, checked: one Job",
         LINE,
         [
-            ("_inputs", "checked; not cast, not moved"),
-            ("_reduce", "none, sum, mean, weighted_mean"),
+            ("_arguments", "every error; nothing is cast or moved"),
+            ("_reduction", "none, sum, mean, weighted_mean"),
         ],
     ),
     (
-        "_runners: how a library evaluates the formula, one row each",
+        "_evaluate: which of the _runners a library has",
         LINE,
         [
-            ("NumPy", "boxes in\nthe cache"),
-            ("PyTorch", "one node of\nthe graph"),
-            ("Dask", "one task\na chunk"),
-            ("CuPy", "one fused\nkernel"),
+            ("NumPy", "compiled,\nor sliced"),
+            ("PyTorch", "one node of\nautograd"),
+            ("Dask", "one task\nper chunk"),
+            ("CuPy", "one\nkernel"),
             ("any other", "plain\noperations"),
+        ],
+    ),
+    (
+        "how the formula reaches the machine",
+        LINE,
+        [
+            ("trace", "straight-line code"),
+            ("_kernels", "printed as C, compiled\nfor NumPy and PyTorch"),
+            ("_runners.cupy", "printed as CUDA"),
         ],
     ),
     (
         "the mathematics, once: takes xp, imports nothing",
         LAST,
-        [("_formula", "loss, gradient, Hessian, derivative by the targets")],
+        [("_formula", "loss, gradient, Hessian, derivative with respect to targets")],
     ),
 ]
 
@@ -84,7 +93,7 @@ def draw(axis: Axes, top: float, colour: str, boxes: list[tuple[str, str]]) -> N
 def main() -> None:
     """Draw the rows below each other."""
     plt.style.use(HERE / "look.mplstyle")
-    figure, axis = plt.subplots(figsize=(4.4, 4.9))
+    figure, axis = plt.subplots(figsize=(4.4, 5.8))
     for i, (title, colour, boxes) in enumerate(ROWS):
         top = -i * (STEP + 0.1)
         axis.text(GAP / 2, top + 0.1, title, fontsize=7.5, va="center")
