@@ -53,8 +53,8 @@ def bce_with_logits_vjp(
 
     Notes
     -----
-    The derivative by a target is w (1 - u) (p softplus(-x) - softplus(x)), so -w x without
-    `pos_weight` and `label_smoothing`: infinite at an infinite logit.
+    The derivative with respect to a target is w (1 - u) (p softplus(-x) - softplus(x)), so
+    -w x without `pos_weight` and `label_smoothing`: infinite at an infinite logit.
 
     Examples
     --------
