@@ -97,7 +97,7 @@ def check_arguments(
         pos_weight = _factor(xp, pos_weight, "pos_weight", first, shape, device, REAL)
     if where is not None:
         where = _mask(xp, where, first, shape, device)
-    if label_smoothing != 0 or type(label_smoothing) is not float:
+    if type(label_smoothing) is not float or label_smoothing != 0:
         label_smoothing = smoothing(label_smoothing)
     if eps is not None:
         eps = clamp(eps, xp, working)

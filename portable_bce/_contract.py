@@ -48,6 +48,9 @@ Sums and agreement
         XLA's tree: log2(n) roundings each, which for the 60 to 10^6 terms of the tests stay
         within 2 ULP. Not promised of JAX without x64 for every shape: on a CPU XLA adds up to
         32 terms along each axis one by one, which costs 10 ULP at 31 x 31.
+    COUNTED 1
+        A derivative on Dask whose denominator is counted waits for it in the compute dtype:
+        one rounding more than in memory, where the division comes before the only one.
     CONTRACTED 2
         The same formula inside another compiled program: XLA may fuse a product and a sum,
         which moves each of two terms by half an ULP.
@@ -75,6 +78,7 @@ PROBABILITY_HESS = 6.0
 XLA_LOG1P = 130.0
 SUM = 2.0
 NARROW_SUM = 4.0
+COUNTED = 1.0
 CONTRACTED = 2.0
 AUTODIFF = 2.0
 

@@ -51,7 +51,7 @@ def test_an_unknown_length_goes_with_a_known_one_and_with_one_for_all() -> None:
     for one, other in ((some, known > 2), (known, some > 2)):
         got = portable_bce.bce_with_logits_value_and_grad(one, other, weight=weight)
         for value, exact in zip(dask.compute(*got), wanted, strict=True):
-            np.testing.assert_array_equal(value, exact)
+            assert ulp.distance(value, exact).max() <= contract.COUNTED
 
 
 def test_lengths_that_turn_out_different_are_an_error_when_computed() -> None:

@@ -75,7 +75,7 @@ class Value(NamedTuple):
 
 
 @cache
-def load(name: str) -> ModuleType:
+def module_of(name: str) -> ModuleType:
     """Load a module of the package by its path, without importing the package."""
     path = PACKAGE / f"{name}.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -91,9 +91,9 @@ def load(name: str) -> ModuleType:
 def trace_of(formula: str, outputs: tuple[str, ...], factors: str) -> Any:
     """Return the trace of a formula by the names that are used here."""
     traced = FORMULAS[formula]
-    function = getattr(load("_formula"), traced.function)
+    function = getattr(module_of("_formula"), traced.function)
     present = (*FACTORS[factors], *traced.options)
-    return load("_runners/trace").traced(function, outputs, present, lambda _: Limits())
+    return module_of("_runners/trace").traced(function, outputs, present, lambda _: Limits())
 
 
 def kernel(formula: str, outputs: tuple[str, ...], factors: str, precision: str) -> str:
