@@ -262,12 +262,15 @@ def verify(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Time all that docs/speed.md publishes, and write it; with options, only what they ask."""
+    """Time all that docs/speed.md publishes, and write it: ten minutes, on a quiet machine.
+
+    With options, bench runs with these, and nothing is written.
+    """
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
     if session.posargs:
         session.run("portable-bce", "bench", *session.posargs)
         return
-    for script in ("run", "report", "draw"):
+    for script in ("speed", "speed_page", "draw"):
         session.run("python", f"benchmarks/{script}.py")
 
 

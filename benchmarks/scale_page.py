@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from report import table
+from speed_page import table
 
 HERE = Path(__file__).parent
 DATA = HERE / "data" / "scale.json"

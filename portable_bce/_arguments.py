@@ -80,14 +80,19 @@ def check_arguments(
     ``first`` is what the caller's first argument is called, "logits" or "probabilities".
     """
     is_numpy = type(x) is np.ndarray  # the questions below, answered in less time
+    is_torch = not is_numpy and _libraries.is_torch(x)
     xp = array_api_compat.numpy if is_numpy else namespace(first, x)
-    device = "cpu" if is_numpy else _libraries.device_of(x)
+    device = "cpu" if is_numpy else x.device if is_torch else _libraries.device_of(x)
     dtype, shape = x.dtype, x.shape
     working = _NUMPY.get(dtype) if is_numpy and compute_dtype is None else None
     if working is None:
         dtype_kind(xp, x, first, FLOATING)
         working = working_dtype(xp, dtype, device, compute_dtype)
-    if not (is_numpy and type(targets) is np.ndarray and targets.dtype.kind in "fiub"):
+    if is_torch and type(targets) is type(x):
+        dtype_kind(xp, targets, "targets", REAL)
+        if targets.device != device:
+            same_device(targets, "targets", first, device)
+    elif not (is_numpy and type(targets) is np.ndarray and targets.dtype.kind in "fiub"):
         targets = number_or_array(xp, targets, "targets", first, device, REAL)
     if type(targets) is not float and targets.shape != shape:
         same_shape(targets.shape, shape, "targets", first)
@@ -97,7 +102,7 @@ def check_arguments(
         pos_weight = _factor(xp, pos_weight, "pos_weight", first, shape, device, REAL)
     if where is not None:
         where = _mask(xp, where, first, shape, device)
-    if type(label_smoothing) is not float or label_smoothing != 0:
+    if type(label_smoothing) is not float or label_smoothing != 0:  # an array is no truth value
         label_smoothing = smoothing(label_smoothing)
     if eps is not None:
         eps = clamp(eps, xp, working)

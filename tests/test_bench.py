@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ pytest.importorskip("rich")
 from portable_bce import __main__ as command
 from portable_bce import bce_with_logits_value_and_grad
 from portable_bce._backends import open_backend
+from portable_bce._bench import command as bench
 from portable_bce._bench import device, timing
 from portable_bce._bench.contenders import OURS, TASKS, Contender, contenders
 from portable_bce._bench.timing import Ratio, Timed, ratios, timed
@@ -22,6 +24,13 @@ from tests.backends import no_gpu
 
 # Peers lose the tails; between -3 and 3 each is right to a few dozen roundings of float32.
 AGREE = 64 * np.finfo(np.float32).eps
+
+
+@pytest.fixture
+def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch.compile trace as ever, and run what it traced without g++, which takes a minute."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
 
 
 def flat(result: Any) -> list[np.ndarray]:
@@ -32,8 +41,10 @@ def flat(result: Any) -> list[np.ndarray]:
 @pytest.mark.parametrize("group", ["numpy", "torch", "jax"])
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler's own
-def test_everybody_computes_the_same(group: str, task: str) -> None:
+def test_everybody_computes_the_same(group: str, task: str, request: pytest.FixtureRequest) -> None:
     pytest.importorskip(group)
+    if group == "torch":
+        request.getfixturevalue("quick_compiler")
     x = np.linspace(-3, 3, 41, dtype=np.float32)
     y = (x > -1).astype(np.float32)
     wanted: dict[str, Callable[..., Any]] = {
@@ -52,6 +63,7 @@ def test_everybody_computes_the_same(group: str, task: str) -> None:
                 )
 
 
+@pytest.mark.usefixtures("quick_compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler's own
 def test_everybody_on_a_device_computes_the_same() -> None:
     """On the CPU, with NumPy in CuPy's place: what is timed is told by where arrays are made."""
@@ -94,6 +106,31 @@ def test_each_round_has_everybody_once_and_in_changing_order() -> None:
     rounds = [tuple(called[6 + 3 * i : 9 + 3 * i]) for i in range(5)]  # after two of each
     assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
     assert len(set(rounds)) > 1
+
+
+def test_there_are_as_many_rounds_as_asked() -> None:
+    found = [fake("a", "numpy", [])]
+    (result,) = timed(found, "loss", 0, 0, 0.0, lambda: 0.0, rounds=9)
+    assert len(result.seconds) == 9
+
+
+def test_a_formula_that_overflows_is_timed_without_a_warning() -> None:
+    found = [one for one in contenders(("numpy",)) if one.name == "shortest formula"]
+    x = np.asarray([-100], np.float32)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        found[0].calls["grad"](x, x)
+    assert timed(found, "grad", x, x, 0.0, lambda: 0.0)
+
+
+def test_data_are_of_one_kind_in_every_piece() -> None:
+    """Labels are drawn from the sigmoid of their logits, in the last piece as in the first."""
+    size = 3 * bench._PIECE + 5
+    x, y = bench.data(size, "float32")
+    assert x.shape == y.shape == (size,)
+    assert set(np.unique(y)) == {0, 1}
+    for part in (slice(bench._PIECE), slice(2 * bench._PIECE, None)):
+        assert abs(x[part].std() - 3) < 0.1
+        assert abs(np.mean(y[part] - 1 / (1 + np.exp(-x[part])))) < 0.02
 
 
 def test_who_cannot_do_a_task_is_left_out() -> None:

@@ -189,4 +189,16 @@ def test_compiled_gradients_by_every_argument(name: str) -> None:
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     (got,) = torch.autograd.grad(compiled(value), value)
     (wanted,) = torch.autograd.grad(loss(value), value)
-    assert apart(got.numpy(), wanted.numpy()) <= contract.AUTODIFF + contract.CONTRACTED
+    # Compiled, it is plain operations, and what these cancel from is as large as the curvature.
+    scale: Any = 0
+    if name == "logits":
+        scale = portable_bce.bce_with_logits_grad_and_hess(
+            value.detach(),
+            operands()["targets"],
+            weight=operands()["weight"],
+            pos_weight=operands()["pos_weight"],
+            label_smoothing=settings["label_smoothing"],
+            reduction="none",
+        )[1].numpy()
+    bound = contract.bounds_for("float64", weighted=True, factors=2).grad
+    assert apart(got.numpy(), wanted.numpy(), scale) <= bound + contract.CONTRACTED

@@ -25,6 +25,9 @@ from portable_bce._bench.contenders import Contender, contenders
 from portable_bce._bench.timing import Ratio, Timed, ratios, timed
 from portable_bce._machine import described
 
+# Elements drawn at once: 64 KiB.
+_PIECE = 2**13
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -67,7 +70,7 @@ def run(request: Request, json_path: Path | None) -> int:
     request.check()
     require_file("--json", json_path)
     console = Console(highlight=False)
-    _limit(request.threads)
+    limit_threads(request.threads, request.groups)
     records: list[dict[str, Any]] = []
     with ExitStack() as opened:
         members, clock, about = _set_up(request, opened)
@@ -76,7 +79,7 @@ def run(request: Request, json_path: Path | None) -> int:
             for task in request.tasks:
                 rows: dict[str, list[str]] = {}
                 for size in request.sizes:
-                    results = timed(found, task, *_data(size, dtype), request.seconds, clock)
+                    results = timed(found, task, *data(size, dtype), request.seconds, clock)
                     _note(rows, records, results, task, dtype, size)
                 _show(console, f"{task}, {dtype}", request.sizes, rows)
     console.print("our time in units of the other's: median, quartiles. Below 1, ours is faster.")
@@ -104,25 +107,35 @@ def _set_up(
     if request.on_device:
         cupy = importlib.import_module("cupy")
         return partial(device.members, cupy), device.clock(cupy), {"device": device.described(cupy)}
-    # One thread by CPU time, which other processes do not disturb; more by the wall.
-    clock = time.process_time if request.threads == 1 else time.perf_counter
-    return partial(contenders, request.groups), clock, {}
+    return partial(contenders, request.groups), clock_of(request.threads), {}
 
 
-def _data(size: int, dtype: str) -> tuple[Any, Any]:
-    """Logits as a trained model gives them, and labels drawn from their sigmoid."""
+def data(size: int, dtype: str) -> tuple[Any, Any]:
+    """Return logits as a trained model gives them, and labels drawn from their sigmoid.
+
+    They are drawn in small pieces, because glibc's malloc maps large arrays afresh until the
+    first of them is freed: what is timed shall find it as it was.
+    """
     rng = np.random.default_rng(0)
-    x = rng.normal(0, 3, size)
-    y = rng.random(size) < 1 / (1 + np.exp(-x))
-    return x.astype(dtype), y.astype(dtype)
+    x, y = np.empty(size, dtype), np.empty(size, dtype)
+    for start in range(0, size, _PIECE):
+        part = rng.normal(0, 3, min(_PIECE, size - start))
+        x[start : start + _PIECE] = part
+        y[start : start + _PIECE] = rng.random(part.size) < 1 / (1 + np.exp(-part))
+    return x, y
 
 
-def _limit(threads: int) -> None:
+def clock_of(threads: int) -> Callable[[], float]:
+    """Return CPU time for one thread, which other processes do not disturb, or else the wall's."""
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def limit_threads(threads: int, groups: tuple[str, ...]) -> None:
     """Give every library so many threads; XLA reads its own when it is first imported."""
     if threads == 1:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
-    if importlib.util.find_spec("torch"):
+    if set(groups) - {"numpy", "jax"} and _there("torch"):
         importlib.import_module("torch").set_num_threads(threads)
 
 
@@ -137,20 +150,25 @@ def _note(
     for mine, other, ratio in ratios(results):
         title = f"{mine.contender.group}: {mine.contender.name} / {other.contender.name}"
         rows.setdefault(title, []).append(_shown(ratio))
-        records.append(
-            {
-                "group": mine.contender.group,
-                "ours": mine.contender.name,
-                "other": other.contender.name,
-                "task": task,
-                "dtype": dtype,
-                "size": size,
-                "ratio": asdict(ratio),
-                "rounds": len(mine.seconds),
-                "our median, ns an element": 1e9 * float(np.median(mine.seconds)) / size,
-                "their median, ns an element": 1e9 * float(np.median(other.seconds)) / size,
-            }
-        )
+        records.append(record(mine, other, ratio, task, dtype, size))
+
+
+def record(
+    mine: Timed, other: Timed, ratio: Ratio, task: str, dtype: str, size: int
+) -> dict[str, Any]:
+    """Return what a report says of a pair."""
+    return {
+        "group": mine.contender.group,
+        "ours": mine.contender.name,
+        "other": other.contender.name,
+        "task": task,
+        "dtype": dtype,
+        "size": size,
+        "ratio": asdict(ratio),
+        "rounds": len(mine.seconds),
+        "our median, ns an element": 1e9 * float(np.median(mine.seconds)) / size,
+        "their median, ns an element": 1e9 * float(np.median(other.seconds)) / size,
+    }
 
 
 def _shown(ratio: Ratio) -> str:

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -39,9 +39,10 @@ class Contender:
 def contenders(groups: tuple[str, ...]) -> Iterator[Contender]:
     """Yield everyone whose packages are installed."""
     if "numpy" in groups:
-        yield from _on_numpy()
+        yield from on_numpy()
     if "torch" in groups and importlib.util.find_spec("torch"):
         yield from on_torch()
+        yield from on_compiled_torch()
     if "jax" in groups and importlib.util.find_spec("jax"):
         yield from on_jax()
 
@@ -59,11 +60,14 @@ def ours() -> dict[str, Call]:
     }
 
 
-def _on_numpy() -> Iterator[Contender]:
+def on_numpy() -> Iterator[Contender]:
+    """Yield what NumPy's users call, ours first."""
+
     def member(name: str, calls: dict[str, Call]) -> Contender:
         return Contender(name, "numpy", calls, lambda x, y: (x, y), lambda result: result)
 
     yield member(OURS, ours())
+    yield member("shortest formula", shortest())
     yield member("published formula", published())
     if importlib.util.find_spec("scipy"):
         yield member("scipy.special", _scipy())
@@ -78,11 +82,34 @@ def _sigmoid(x: Any) -> Any:
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
 
+def _losses(x: Any, y: Any) -> Any:
+    return np.maximum(x, 0) - x * y + np.log1p(np.exp(-np.abs(x)))
+
+
+def shortest() -> dict[str, Call]:
+    """Return the shortest formula that is right at ordinary logits.
+
+    Its sigmoid overflows to the right result for x < -88 in float32; `timed` silences the warning.
+    """
+
+    def grad(x: Any, y: Any) -> Any:
+        return (1 / (1 + np.exp(-x)) - y) / x.size
+
+    def curved(x: Any, y: Any) -> Any:
+        s = 1 / (1 + np.exp(-x))
+        return s - y, s * (1 - s)
+
+    return {
+        "value_and_grad": lambda x, y: (np.mean(_losses(x, y)), grad(x, y)),
+        "loss": lambda x, y: np.mean(_losses(x, y)),
+        "losses": _losses,
+        "grad": grad,
+        "grad_and_hess": curved,
+    }
+
+
 def published() -> dict[str, Call]:
     """Return max(x, 0) - x y + log1p(exp(-|x|)) and sigmoid(x) - y, whose exp is shared."""
-
-    def losses(x: Any, y: Any) -> Any:
-        return np.maximum(x, 0) - x * y + np.log1p(np.exp(-np.abs(x)))
 
     def both(x: Any, y: Any) -> Any:
         e = np.exp(-np.abs(x))
@@ -95,8 +122,8 @@ def published() -> dict[str, Call]:
 
     return {
         "value_and_grad": both,
-        "loss": lambda x, y: np.mean(losses(x, y)),
-        "losses": losses,
+        "loss": lambda x, y: np.mean(_losses(x, y)),
+        "losses": _losses,
         "grad": lambda x, y: (_sigmoid(x) - y) / x.size,
         "grad_and_hess": curved,
     }
@@ -157,40 +184,54 @@ def stream() -> dict[str, Call]:
 
 
 def on_torch(device: str = "cpu") -> Iterator[Contender]:
-    """Yield PyTorch's and ours on its tensors; ratios of compiled ones are a group apart."""
+    """Yield PyTorch's own loss and ours on its tensors."""
+    native = importlib.import_module("torch").nn.functional.binary_cross_entropy_with_logits
+    calls = _trained(native)
+    calls["losses"] = lambda x, y: native(x, y, reduction="none")
+    for name, its_calls in (
+        (f"{OURS}, by autograd", _trained(portable_bce.bce_with_logits)),
+        (OURS, ours()),
+        ("PyTorch", calls),
+    ):
+        yield _on_tensors(name, "torch", its_calls, device)
+
+
+def on_compiled_torch(device: str = "cpu") -> Iterator[Contender]:
+    """Yield the same, compiled: a group apart, and nothing where there is no compiler."""
+    if not shutil.which(os.environ.get("CXX", "g++")):  # what torch.compile compiles with
+        return
     torch = importlib.import_module("torch")
+    torch.compiler.reset()  # it compiles a function for eight shapes at most
+    compiled = partial(torch.compile, fullgraph=True, dynamic=False)
+    native = torch.nn.functional.binary_cross_entropy_with_logits
+    for name, both in (
+        (f"{OURS}, by autograd", _trained(compiled(portable_bce.bce_with_logits))),
+        (OURS, {"value_and_grad": compiled(portable_bce.bce_with_logits_value_and_grad)}),
+        ("PyTorch", _trained(compiled(native))),
+    ):
+        calls = {"value_and_grad": both["value_and_grad"]}
+        yield _on_tensors(name, "torch.compile", calls, device)
 
-    def trained(loss_of: Call) -> dict[str, Call]:
-        def both(x: Any, y: Any) -> Any:
-            x = x.detach().requires_grad_()
-            loss = loss_of(x, y)
-            loss.backward()
-            return loss, x.grad
 
-        return {"value_and_grad": both, "loss": loss_of}
+def _on_tensors(name: str, group: str, calls: dict[str, Call], device: str) -> Contender:
+    torch = importlib.import_module("torch")
 
     def arrays(x: Any, y: Any) -> tuple[Any, Any]:
         return torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
 
-    def member(name: str, calls: dict[str, Call]) -> Contender:
-        return Contender(name, "torch", calls, arrays, lambda result: result)
+    return Contender(name, group, calls, arrays, lambda result: result)
 
-    yield member(f"{OURS}, by autograd", trained(portable_bce.bce_with_logits))
-    yield member(OURS, ours())
-    native = torch.nn.functional.binary_cross_entropy_with_logits
-    calls = trained(native)
-    calls["losses"] = lambda x, y: native(x, y, reduction="none")
-    yield member("PyTorch", calls)
-    if shutil.which(os.environ.get("CXX", "g++")):  # what its compiler compiles with
-        torch.compiler.reset()  # it compiles a function for eight shapes at most
-        compiled = partial(torch.compile, fullgraph=True, dynamic=False)
-        for name, both in (
-            (f"{OURS}, by autograd", trained(compiled(portable_bce.bce_with_logits))),
-            (OURS, {"value_and_grad": compiled(portable_bce.bce_with_logits_value_and_grad)}),
-            ("PyTorch", trained(compiled(native))),
-        ):
-            calls = {"value_and_grad": both["value_and_grad"]}
-            yield replace(member(name, calls), group="torch.compile")
+
+def _trained(loss_of: Call) -> dict[str, Call]:
+    """Return the loss, and the loss with its backward pass."""
+
+    def both(x: Any, y: Any) -> Any:
+        x = x.detach().requires_grad_()
+        loss = loss_of(x, y)
+        loss.backward()
+        return loss, x.grad
+
+    return {"value_and_grad": both, "loss": loss_of}
 
 
 def on_jax() -> Iterator[Contender]:

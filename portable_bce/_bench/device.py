@@ -37,8 +37,9 @@ def members(cupy: Any, label: str = "cuda") -> Iterator[Contender]:
     yield member("floor: read x, y, write one", contenders.stream())
     if importlib.util.find_spec("torch"):
         for one in contenders.on_torch(label):
-            compiled = "compiled PyTorch" if one.group == "torch.compile" else "PyTorch"
-            yield replace(one, name=f"{one.name}, {compiled}", group=GROUP)
+            yield replace(one, name=f"{one.name}, PyTorch", group=GROUP)
+        for one in contenders.on_compiled_torch(label):
+            yield replace(one, name=f"{one.name}, compiled PyTorch", group=GROUP)
     if importlib.util.find_spec("jax"):
         for one in contenders.on_jax():
             yield replace(one, name=f"{one.name}, JAX", group=GROUP)

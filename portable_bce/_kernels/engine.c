@@ -505,6 +505,17 @@ static inline void add_to(double *sum, double *lost, double high, double low)
     *lost += total.low + low;
 }
 
+/* Let the high part of each pair be the pair rounded. A logarithm's low part may be 4 % of its
+   high part; added up as such, the low parts would lose digits of the sum. */
+static void normalise(double *high, double *low, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double value = pair_rounded((pair){high[i], low[i]});
+        low[i] -= value - high[i];
+        high[i] = value;
+    }
+}
+
 /* Add the upper rows to the lower ones until one row is left. */
 static void halve_rows(double *high, double *low, ptrdiff_t rows, ptrdiff_t columns)
 {
@@ -611,6 +622,8 @@ static void compute(const plan *p, scratch *s, const block *b)
                 if (rest)
                     mask(rest, keep, n);
             }
+            if (rest)
+                normalise(high[k], rest, n);
             add_block(p, s, b, high[k], rest);
             continue;
         }

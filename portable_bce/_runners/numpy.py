@@ -48,7 +48,7 @@ _KERNELS = {
 }
 _ZERO = np.zeros((), F64)
 # Bits that say which arrays hold bfloat16 as integers: operands from the first bit on, and results.
-_RESULT = 6
+RESULT = 6
 
 
 def call(
@@ -158,7 +158,7 @@ class Compiled:
         if divisor is None or not call(level, job, arrays, divisor, results):
             arrays, bits = readable(arrays)
             filled, result_bits = readable(tuple(results))
-            bits |= result_bits << _RESULT
+            bits |= result_bits << RESULT
             divisor = divisor_for(level, job, arrays, bits)
             call(level, job, arrays, divisor, list(filled), bits)
         if results[0].ndim:
