@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from portable_bce import _source
 from portable_bce._backends import BACKENDS, UnavailableError
 from portable_bce._contract import DTYPES
 from portable_bce._demo.solvers import SOLVERS
+from portable_bce._kernels.generate import FACTORS, FORMULAS
 
 # module that a command may miss -> (its name on PyPI, the extra that brings it, by default
 # the command's own)
@@ -72,11 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_verify(commands)
     _add_bench(commands)
+    _add_source(commands)
     return parser
 
 
 def _add_demo(commands: Any) -> None:
-    about = "train a logistic regression and hold it against scikit-learn's"
+    about = "train a logistic regression and compare it with scikit-learn's"
     parser = commands.add_parser("demo", help=about, description=about)
     parser.add_argument("--backend", choices=DEMO, default="numpy", help="default: numpy")
     which = "Newton's method (the default) or gradient descent"
@@ -138,7 +141,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _add_bench(commands: Any) -> None:
-    about = "time loss, gradient and Hessian beside what others call, in one run"
+    about = "time loss, gradient and Hessian, and what others call, in one run"
     parser = commands.add_parser("bench", help=about, description=about)
     add = parser.add_argument
     backends = (*_TIMED, "gpu")
@@ -168,6 +171,37 @@ def _bench(options: argparse.Namespace) -> int:
         threads=options.threads,
     )
     return command.run(asked, options.json)
+
+
+def _add_source(commands: Any) -> None:
+    about = "print the formula as it is computed: in C, in CUDA, or operation by operation"
+    parser = commands.add_parser("source", help=about, description=about)
+    add = parser.add_argument
+    about = "the CPU's kernel, CuPy's, or what both are printed from (default: c)"
+    add("--as", dest="language", choices=_source.LANGUAGES, default="c", help=about)
+    add("--formula", choices=tuple(FORMULAS), default="with_logits", help="default: with_logits")
+    about = "default: loss grad; of the last two formulas: loss"
+    add("--outputs", nargs="+", choices=_source.OUTPUTS, help=about)
+    about = "w: weight, p: pos_weight, u: label smoothing. none (the default); weighted: w; "
+    about += "smoothed: w, u; all: w, p, u"
+    add("--factors", choices=tuple(FACTORS), default="none", help=about)
+    add("--dtype", choices=_source.DTYPES, default="float32", help="default: float32")
+    about = "in CUDA (default: mean); in C the losses are summed after the kernel"
+    add("--reduction", choices=_source.REDUCTIONS, default="mean", help=about)
+    parser.set_defaults(run=_print_source)
+
+
+def _print_source(options: argparse.Namespace) -> int:
+    outputs = options.outputs or _source.default_outputs(options.formula)
+    asked = _source.Request(
+        formula=options.formula,
+        outputs=tuple(one for one in _source.OUTPUTS if one in outputs),
+        factors=options.factors,
+        dtype=options.dtype,
+        reduction=options.reduction,
+    )
+    sys.stdout.write(f"{_source.text(options.language, asked)}\n")
+    return 0
 
 
 def _refuse(message: str) -> int:

@@ -1,4 +1,4 @@
-"""The functions with their settings kept: what a training loop passes around."""
+"""Loss objects that store the keywords: what a training loop passes around."""
 
 from __future__ import annotations
 

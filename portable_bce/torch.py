@@ -17,7 +17,7 @@ What differs, deliberately (docs/torch.md has each with its reason):
   labels at large logits, halves, the Hessian by probabilities. Gradients by weights exist.
 - `BCELoss` is infinite where certain and wrong, and its gradient is not cut off (PyTorch
   keeps the logarithm above -100): pass ``eps`` for finite numbers.
-- No value is looked at: probabilities outside [0, 1] are no error (`check_inputs` looks).
+- No value is checked: probabilities outside [0, 1] are no error (`check_inputs` checks).
 - The result has the dtype of the input, whatever those of targets and weights are.
 - Integer and bool targets are accepted, Python numbers too, and reduction None.
 - An unknown reduction is an error when the module is made, not when it is called; errors

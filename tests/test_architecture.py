@@ -27,14 +27,14 @@ ROWS = [
     ["__init__"],
     ["testing", "boosting"],
     ["_machine"],
-    ["_demo", "_verify", "_bench"],
+    ["_demo", "_verify", "_bench", "_source"],
     ["__main__"],
 ]
 PACKAGES = ("_kernels", "functional", "testing", "_demo", "_verify", "_bench")
 # These call PyTorch: only tensors, or whoever asks for them, lead there.
 OF_TORCH = ("_runners.torch", "_torch_functions", "torch")
 # What only the command line imports, with packages of its own.
-COMMANDS = ("_demo", "_verify", "_bench")
+COMMANDS = ("_demo", "_verify", "_bench", "_source")
 ALLOWED_OUTSIDE = {"array_api_compat", "numpy", *sys.stdlib_module_names}
 
 

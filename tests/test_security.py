@@ -12,7 +12,7 @@ from tests.source import MODULES, imports
 # What only `python -m portable_bce` imports, and the scripts behind the kernels.
 COMMAND_LINE = (
     "__main__", "_backends", "_bench", "_demo", "_kernels.coefficients", "_kernels.generate",
-    "_machine", "_verify",
+    "_machine", "_source", "_verify",
 )  # fmt: skip
 
 # The standard library that the modules may use; what is not here waits for somebody to think.

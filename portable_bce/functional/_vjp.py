@@ -42,9 +42,10 @@ def bce_with_logits_vjp(
         any number of times. Without ``targets``, whose derivative takes a second pass,
         ``grad_targets`` is None. ``grad_logits`` has the dtype of `logits`;
         ``grad_targets`` has the shape of `targets` (one number for a Python number) and
-        their dtype if that is floating, else that of `logits`. Both are rounded once, after
+        their dtype if that is floating, else that of `logits`. Both are rounded to it after
         scaling by the cotangent, so that a loss scale keeps float16 gradients from
-        underflowing.
+        underflowing. In float32 and float64 a cotangent that is no power of two adds the
+        rounding of one product.
 
     Raises
     ------
@@ -53,8 +54,8 @@ def bce_with_logits_vjp(
 
     Notes
     -----
-    The derivative by a target is w (1 - u) (p softplus(-x) - softplus(x)), so -w x without
-    `pos_weight` and `label_smoothing`: infinite at an infinite logit.
+    The derivative with respect to a target is w (1 - u) (p softplus(-x) - softplus(x)), so
+    -w x without `pos_weight` and `label_smoothing`: infinite at an infinite logit.
 
     Examples
     --------

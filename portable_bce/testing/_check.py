@@ -47,9 +47,10 @@ def check(
         Which to try; all, ``LAWS``, if not given.
     bounds : Bounds, optional
         The largest errors that are allowed, in ULP, of hard and soft labels in every dtype.
-        What portable_bce itself promises (`bounds_for`) if not given.
+        What portable_bce promises operation by operation (`bounds_for`) if not given.
     gradient, hessian : callable, optional
-        The first and second derivative by the logits, called as `implementation`. Laws that
+        First and second derivative with respect to the logits, called as `implementation`. Laws
+        that
         need what is not given are not tried, and reported as such.
     examples : int
         How many arrays of 8 pairs hypothesis draws.
