@@ -12,10 +12,10 @@ Values, one element each: the compiled kernels (NumPy, PyTorch and Dask on a CPU
     FAITHFUL 1 (float64)
         Every rounding but the last is kept in a pair of doubles. Measured: 0.60, and 0.75 where
         exp(-x) is close to the subnormal numbers. With factors where it is normal, |x| < 690:
-        a weight that lifts a subnormal number lifts its rounding, too.
-    FAITHFUL_HESS 1.1 (float64, from probabilities)
-        Measured: 1.04 where x is close to the subnormal numbers, and 1 / x and y / x lose the
-        low parts of their pairs.
+        a large weight that scales up a subnormal number also scales up its rounding error.
+    SUBNORMAL 1.1 (float64: the loss from logits, the Hessian from probabilities)
+        Measured: 1.05 for a soft label close to sigmoid(x), where both terms of the loss are
+        subnormal, and 1.04 for a subnormal probability: the low parts of their pairs are lost.
 
 Values, one element each: operation by operation
     HARD 4, 4, 5; SOFT 4.4, 5, 5 (loss, gradient, Hessian; float32)
@@ -69,7 +69,7 @@ DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 ROUNDED_ONCE = 0.501
 FAITHFUL = 1.0
-FAITHFUL_HESS = 1.1
+SUBNORMAL = 1.1
 NORMAL = 690.0  # up to this logit exp(-x) is a normal float64, and its pair is whole
 PER_FACTOR = 2.0
 WEIGHT = 1.0
@@ -113,10 +113,10 @@ SOFT = Bounds(4.4, 5.0, 5.0)
 DOUBLE = Bounds(2.5, 3.0, 4.0)
 XLA_DOUBLE = Bounds(3.0, 3.0, 4.0)
 ONCE = Bounds(ROUNDED_ONCE, ROUNDED_ONCE, ROUNDED_ONCE)
-COMPILED_DOUBLE = Bounds(FAITHFUL, FAITHFUL, FAITHFUL)
+COMPILED_DOUBLE = Bounds(SUBNORMAL, FAITHFUL, FAITHFUL)
 # From probabilities, without factors and with one more of each.
 PROBABILITIES = Bounds(PROBABILITY, PROBABILITY, PROBABILITY_HESS)
-COMPILED_PROBABILITIES = Bounds(FAITHFUL, FAITHFUL, FAITHFUL_HESS)
+COMPILED_PROBABILITIES = Bounds(FAITHFUL, FAITHFUL, SUBNORMAL)
 
 
 def bounds_for(
@@ -167,7 +167,7 @@ def bounds_for(
     >>> bounds_for("float32", "float64")
     Bounds(loss=0.501, grad=0.501, hess=0.501)
     >>> bounds_for("float64", compiled=True)
-    Bounds(loss=1.0, grad=1.0, hess=1.0)
+    Bounds(loss=1.1, grad=1.0, hess=1.0)
     """
     _check("dtype", dtype)
     if compute_dtype is not None:

@@ -22,6 +22,7 @@ from mpmath import mp
 
 import portable_bce
 from portable_bce import _contract as contract
+from portable_bce import _kernels
 from portable_bce._job import Runner
 from portable_bce.testing import reference, ulp
 from tests import rows
@@ -601,3 +602,33 @@ def test_large_weights_at_large_logits_are_right(
                 (curve, reference.logit_hess(at, y, w, p)),
             ):
                 assert ulp.error(got, exact, "float32") <= contract.ROUNDED_ONCE, at
+
+
+# Wrong calls
+
+
+@rows.every_level
+def test_a_wrong_call_of_the_module_raises_and_reads_no_memory(level: str) -> None:
+    kernels = next(one for one in _kernels.levels if one.name == level)
+    x = np.zeros(3)
+
+    def call(formula: int, outputs: int, first: Any) -> bool:
+        operands = (x, 0.5, None, None, None)
+        return kernels.evaluate(
+            formula, outputs, True, *operands, 0.0, None, 1.0, first, None, None, 0, 1
+        )
+
+    for formula, outputs in ((-1, 0), (len(_kernels.formulas), 0), (0, len(_kernels.outputs))):
+        with pytest.raises(ValueError, match=r"^there is no kernel"):
+            call(formula, outputs, np.empty(3))
+    with pytest.raises(ValueError, match=r"^there is no kernel"):
+        call(0, 1, np.empty(3))  # loss and gradient have two results
+    for wrong in (np.empty(4), np.empty(1), np.empty((3, 1)), None):
+        with pytest.raises(ValueError, match=r"does not fit|no kernel"):
+            call(0, 0, wrong)
+    frozen = np.empty(3)
+    frozen.flags.writeable = False
+    assert not call(0, 0, frozen)
+    assert not call(0, 0, np.empty(3, dtype=int))
+    with pytest.raises(TypeError, match="cannot create"):
+        type(kernels)()

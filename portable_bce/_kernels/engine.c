@@ -823,7 +823,7 @@ enum result NAMED(evaluate, LEVEL)(call *c)
     plan p;
     scratch s;
     p.kernel = kernel_of(c->formula, c->outputs, c->factors, c->is_double);
-    if (!p.kernel.run)
+    if (!p.kernel.run || !c->present[FIRST] || (p.kernel.outputs == 2 && !c->present[SECOND]))
         return NO_KERNEL;
     make_plan(&p, c);
     if (c->sums && p.fast.summed && p.slow.summed && p.kept_axes == 0)

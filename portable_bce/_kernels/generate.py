@@ -364,7 +364,9 @@ typedef struct {{
 
 static inline kernel kernel_of(int formula, int outputs, int factors, int is_double)
 {{
-    return kernels[formula][outputs][factors][is_double != 0];
+    const int is_known = formula >= 0 && formula < {len(FORMULAS)}
+                         && outputs >= 0 && outputs < {len(OUTPUTS)};
+    return is_known ? kernels[formula][outputs][factors][is_double != 0] : (kernel){{0}};
 }}
 
 #else

@@ -118,9 +118,11 @@ static int set_array(request *r, enum role role, PyObject *array, int bfloat16, 
         r->is_unreadable = 1;
         return -1;
     }
+    if (view->ndim > MAX_DIMS)
+        goto misfit;
     if (role == X) {
         c->dims = view->ndim;
-        for (int i = 0; i < view->ndim && i < MAX_DIMS; i++)
+        for (int i = 0; i < view->ndim; i++)
             c->shape[i] = view->shape[i];
     }
     int axis = view->ndim;
@@ -138,7 +140,7 @@ static int set_array(request *r, enum role role, PyObject *array, int bfloat16, 
         else if (view->shape[axis] != 1 || is_output)
             goto misfit;
     }
-    if (axis > 0 || view->ndim > MAX_DIMS)
+    if (axis > 0)
         goto misfit;
     return 0;
 misfit:
@@ -266,7 +268,7 @@ static PyType_Slot slots[] = {
 static PyType_Spec spec = {
     .name = "portable_bce._kernels._compiled.Level",
     .basicsize = sizeof(level),
-    .flags = Py_TPFLAGS_DEFAULT,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = slots,
 };
 
