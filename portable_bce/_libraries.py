@@ -69,6 +69,12 @@ def native(dtype: Any) -> Any:
     return dtype.newbyteorder("=") if swapped else dtype
 
 
+def cast(xp: Any, x: Any, dtype: Any) -> Any:
+    """Return an array in a dtype: the array itself if it has it."""
+    # Asking costs less than a cast that does nothing, which some libraries refuse or copy for.
+    return x if x.dtype == dtype else xp.astype(x, dtype)
+
+
 def has(xp: Any, dtype: Any, on: Any) -> bool:
     """Tell whether the device ``on`` (None: any) computes in ``dtype``.
 

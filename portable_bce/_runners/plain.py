@@ -11,7 +11,7 @@ import numpy as np
 from portable_bce._arguments import Arguments
 from portable_bce._formula import denominator_terms
 from portable_bce._job import Job
-from portable_bce._libraries import library
+from portable_bce._libraries import cast, library
 from portable_bce._reduction import Total, denominator
 
 Operands = tuple[Any, Any, Any, Any]
@@ -88,7 +88,7 @@ def divided(xp: Any, value: Any, divisor: Any, dtype: Any) -> Any:
     # torch.export's open float is no float to Python; torch.compile's has no hasattr.
     if isinstance(divisor, float) or not hasattr(divisor, "dtype"):
         return value / divisor
-    return value / xp.astype(divisor, dtype, copy=False)
+    return value / cast(xp, divisor, dtype)
 
 
 def reduced(job: Job, loss: Any, divisor: Any, total: Total) -> Any:
@@ -114,7 +114,7 @@ def operands(given: Arguments) -> Operands:
     def ready(value: Any, harmless: float) -> Any:
         if value is None or isinstance(value, float):
             return value
-        value = xp.astype(value, given.compute_dtype, copy=False)
+        value = cast(xp, value, given.compute_dtype)
         return value if where is None else xp.where(where, value, harmless)
 
     return (
@@ -132,7 +132,7 @@ def masked(given: Arguments, value: Any) -> Any:
 
 def rounded_to(xp: Any, dtype: Any, value: Any) -> Any:
     """Round once, and turn NumPy's 0-d arrays into its scalars, as its reductions do."""
-    value = xp.astype(value, dtype, copy=False)
+    value = cast(xp, value, dtype)
     return value[()] if value.ndim == 0 and library(xp) == "numpy" else value
 
 

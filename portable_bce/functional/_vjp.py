@@ -177,7 +177,7 @@ def _factor(cotangent: Any, shape: tuple[Any, ...], first: str, job: Job) -> Any
     )
     if isinstance(factor, float):
         return factor
-    factor = xp.astype(factor, given.compute_dtype, copy=False)
+    factor = _libraries.cast(xp, factor, given.compute_dtype)
     if factor.ndim == 0:
         return factor
     _arguments.same_shape(factor.shape, shape, "cotangent", "loss")
