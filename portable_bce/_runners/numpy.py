@@ -160,7 +160,8 @@ class Compiled:
             filled, result_bits = readable(tuple(results))
             bits |= result_bits << RESULT
             divisor = divisor_for(level, job, arrays, bits)
-            call(level, job, arrays, divisor, list(filled), bits)
+            if divisor is None or not call(level, job, arrays, divisor, list(filled), bits):
+                return SLICED.evaluate(job)
         if results[0].ndim:
             return tuple(results)
         return tuple([result if result.ndim else result[()] for result in results])
