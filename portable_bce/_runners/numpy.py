@@ -200,6 +200,10 @@ def readable(arrays: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
     return tuple(views), bits
 
 
+# What the operands are if none is of a subclass.
+_BASES = frozenset([np.ndarray, float, type(None)])
+
+
 @dataclass(frozen=True, slots=True)
 class Sliced:
     """The plain formula over slices, whose intermediate results stay in the cache.
@@ -212,9 +216,13 @@ class Sliced:
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """Return one array for each output of the job."""
-        # Subclasses bring operators of their own, which mean something else.
-        given, axes = job.arguments.mapped(np.asarray), job.reduction.axes
-        job, shape = job._replace(arguments=given), given.x.shape
+        given, axes = job.arguments, job.reduction.axes
+        x, y, w, p, where = given.x, given.targets, given.weight, given.pos_weight, given.where
+        if not {type(x), type(y), type(w), type(p), type(where)} <= _BASES:
+            # Subclasses bring operators of their own, which mean something else.
+            given = given.mapped(np.asarray)
+            job = job._replace(arguments=given)
+        shape = given.x.shape
         size = self.elements * 4 // np.dtype(given.compute_dtype).itemsize
         if given.x.size <= size or not shape:
             return _PLAIN.evaluate(job)
