@@ -71,8 +71,11 @@ def native(dtype: Any) -> Any:
 
 def cast(xp: Any, x: Any, dtype: Any) -> Any:
     """Return an array in a dtype: the array itself if it has it."""
-    # Asking costs less than a cast that does nothing, which some libraries refuse or copy for.
-    return x if x.dtype == dtype else xp.astype(x, dtype)
+    # For NumPy's arrays to ask costs less than a cast that does nothing. In a tracer, such a cast
+    # gives the derivative the dtype of the array.
+    if isinstance(x, np.ndarray) and x.dtype == dtype:
+        return x
+    return xp.astype(x, dtype, copy=False)
 
 
 def has(xp: Any, dtype: Any, on: Any) -> bool:

@@ -476,6 +476,7 @@ class Losses(torch.utils.data.Dataset):  # type: ignore[misc, name-defined]
 
 @pytest.mark.skipif("fork" not in torch.multiprocessing.get_all_start_methods(), reason="no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork")  # JAX's, where a test before this one imported it
 def test_call_fork_call() -> None:
     wanted = [Losses()[index] for index in range(2)]
     loader = torch.utils.data.DataLoader(
