@@ -83,7 +83,9 @@ def hold(backend: Backend, case: Case, reduction: str) -> None:
     with backends.open_backend["numpy"]() as numpy:
         wanted = results(numpy, case, reduction)
         if reduction != "none":
-            total = np.sum(results(numpy, case, "none")["loss"], dtype=np.float64)
+            losses = results(numpy, case, "none")["loss"]
+            with np.errstate(over="ignore"):
+                total = np.sum(losses, dtype=np.float64)
             # A loss beyond its dtype, or a sum of float32, is infinite before it is divided;
             # NumPy's kernels divide in float64.
             if total == np.inf or (not backend.wide and total > FORMATS["float32"][0]):
