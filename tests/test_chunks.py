@@ -102,7 +102,7 @@ def test_chunks_of_any_size_give_what_arrays_in_memory_give(
             with np.errstate(over="ignore"):
                 distance = ulp.distance(got.astype(dtype), exact.astype(dtype))
             if not summed:
-                distance = distance[np.abs(exact) >= np.finfo(waits).tiny * 2.0**20]
+                distance = distance[np.abs(exact) >= float(np.finfo(waits).tiny) * 2.0**20]
             assert distance.max(initial=0) <= bound, index
         else:
             np.testing.assert_array_equal(got, exact)
