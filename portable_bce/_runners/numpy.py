@@ -104,10 +104,9 @@ def divisor_for(
     None if it is counted from an operand whose dtype no kernel reads.
     """
     name, axes = job.reduction
-    if name in ("none", "sum"):
-        return 1.0
-    if job.denominator is not None:
-        return job.denominator
+    known = 1.0 if name in ("none", "sum") else job.denominator
+    if known is not None:
+        return known
     x, _, weight, _, where = arrays
     shape = x.shape
     # `_reduction.is_counted` and `denominator` say the same of lengths that may be unknown.
