@@ -120,7 +120,7 @@ def divisor_for(
     # Axes along which nothing differs are counted once, and multiplied.
     once = [axis for axis in axes if _are_constant((weight, where), axis - len(shape))]
     total = np.empty([n for axis, n in enumerate(shape) if axis not in axes], F64)
-    # No logit is read: one number stands for all of them.
+    # No logit is read, so one zero is broadcast in their place.
     zeros = np.broadcast_to(_ZERO, [1 if axis in once else n for axis, n in enumerate(shape)])
     terms = counting(job, F64)
     if not call(level, terms, (zeros, 0.0, weight, None, where), 1.0, [total], bfloat16, threads):
@@ -228,8 +228,8 @@ class Sliced:
         axis = max(kept or axes, key=lambda one: shape[one])
         step = max(1, size * shape[axis] // given.x.size)
         cuts = [slice(start, start + step) for start in range(0, shape[axis], step)]
-        whole = job._replace(arguments=given.mapped(partial(_broadcast, shape=shape)))
-        return _apart(whole, axis, cuts) if kept else _to_one_sum(whole, axis, cuts)
+        job = job._replace(arguments=given.mapped(partial(_broadcast, shape=shape)))
+        return _along_kept_axis(job, axis, cuts) if kept else _to_one_sum(job, axis, cuts)
 
 
 def _broadcast(array: Any, shape: tuple[int, ...]) -> Any:
@@ -241,7 +241,7 @@ def _part(job: Job, axis: int, cut: slice) -> Job:
     return job._replace(arguments=job.arguments.mapped(lambda array: array[index]))
 
 
-def _apart(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
+def _along_kept_axis(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
     """Evaluate slices along an axis that no sum runs along."""
     results = empties(job)
     before = sum(one < axis for one in job.reduction.axes)  # axes that a loss does not have
