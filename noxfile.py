@@ -128,6 +128,13 @@ def tests(session: nox.Session) -> None:
     run_tests(session, "-n", "auto", *session.posargs, require="cpu")
 
 
+@nox.session
+def thorough(session: nox.Session) -> None:
+    """Test the built wheel on every CPU backend, with ten times as many drawn examples."""
+    session.posargs.insert(0, "--hypothesis-profile=thorough")
+    tests(session)
+
+
 @nox.session(python=["3.11", "3.12", "3.13"])
 def minimum(session: nox.Session) -> None:
     """Test NumPy alone: the lowest versions on the oldest Python, the newest on the others.
