@@ -68,6 +68,13 @@ def test_files_that_readme_links_to_exist() -> None:
     assert [file for file in files if not any((home / file).exists() for home in homes)] == []
 
 
+@pytest.mark.parametrize("page", pages.names())
+def test_links_are_named_for_what_they_lead_to(page: str) -> None:
+    """The name of a file says nothing to a reader of the site."""
+    texts = re.findall(r"\[`?([\w./-]+)`?\]\(", pages.text(page))
+    assert [text for text in texts if text.endswith((".md", ".py", ".json", ".cpp", ".hpp"))] == []
+
+
 def test_badges_of_readme_are_true() -> None:
     project = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]
     oldest = project["requires-python"].removeprefix(">=")
