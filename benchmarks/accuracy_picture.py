@@ -62,7 +62,7 @@ def draw(dtype: str, value: str) -> None:
     axis.axhline(1 / form.eps, color="#808080", lw=0.8, ls=":")
     title = "gradient" if value == "grad" else value
     axis.set(yscale="log", title=f"{title}, {dtype}", xlabel="logit", ylabel="error in ULP")
-    axis.legend(loc="center left", bbox_to_anchor=(0.12, 0.58), handlelength=1.4)
+    figure.legend(loc="outside lower center", ncols=3, handlelength=1.4)
     figure.savefig(HERE / f"{title}-{dtype}.svg", metadata={"Date": None})
 
 

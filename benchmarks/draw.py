@@ -65,7 +65,7 @@ def draw(results: list[dict[str, Any]], dtype: str) -> None:
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
     axis.set_ylabel("our time / the other's")
-    axis.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     figure.savefig(DOCS / f"speed-{dtype}.svg", metadata={"Date": None})
 
 
@@ -81,7 +81,7 @@ def draw_gpu(run: dict[str, Any]) -> None:
     axis.axhline(1, color="#808080", lw=1.2, ls=":")
     axis.set(xscale="log", yscale="log", xlabel="elements", title="loss and gradient, float32")
     axis.set_ylabel("time / the floor's")
-    axis.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     figure.savefig(DOCS / "speed-gpu.svg", metadata={"Date": None})
 
 

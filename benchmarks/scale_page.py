@@ -68,7 +68,7 @@ def lost(run: dict[str, Any]) -> str:
     killed = run["killed"]
     return (
         f"With one of the two workers killed after {killed['killed after']:.1f} s, it took "
-        f"{killed['seconds']:.1f} s in place of {statistics.median(seconds(run, OURS)):.1f} s. "
+        f"{killed['seconds']:.1f} s instead of {statistics.median(seconds(run, OURS)):.1f} s. "
         f"Loss and largest gradient of all {len(run['runs'][OURS]) + 1} passes, with this "
         f"one, are {'the same to the bit' if same(run) else '**not the same**'}."
     )
@@ -95,7 +95,7 @@ def page(found: dict[str, Any]) -> str:
         ]
         if "killed" in found[name]:
             parts.append(lost(found[name]))
-    head = ("settings", f"ours / {HAND}, same cluster", "ours / NumPy in memory, an element")
+    head = ("settings", f"ours / {HAND}, same cluster", "ours / NumPy in memory, per element")
     parts += [
         "Ratios of times within each round. NumPy works in one process and one thread on "
         f"{request['in memory']:,} elements, generated and labelled there too, in one piece; the "

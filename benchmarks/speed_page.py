@@ -18,6 +18,8 @@ HERE = Path(__file__).parent
 DATA = HERE / "data"
 PAGE = HERE.parent / "docs" / "speed.md"
 BEGIN, END = "<!-- benchmarks/speed_page.py writes from here -->", "<!-- to here -->"
+README = HERE.parent / "README.md"
+SUMMARY = "<!-- speed -->", "<!-- /speed -->"
 FLOOR = "floor: read x, y, write one, CuPy"
 OURS, PLAIN = "portable_bce", "plain"
 Pair: TypeAlias = tuple[str, str, str, str]
@@ -43,6 +45,36 @@ PAIRS: dict[Pair, str] = {
     ),
     ("jax", OURS, "optax", "value_and_grad"): "JAX, jit / optax, jit",
 }
+# (row, pair, what the reader is told) of the short table, in README too
+SHORT: list[tuple[str, Pair, tuple[str, str]]] = [
+    (
+        "compiled",
+        ("numpy", OURS, "shortest formula", "value_and_grad"),
+        ("NumPy", "the shortest formula in NumPy"),
+    ),
+    (
+        "compiled",
+        ("numpy", OURS, "scikit-learn", "value_and_grad"),
+        ("NumPy", "scikit-learn's `HalfBinomialLoss`"),
+    ),
+    (
+        "compiled",
+        ("torch", f"{OURS}, by autograd", "PyTorch", "value_and_grad"),
+        ("PyTorch", "its own loss, eager"),
+    ),
+    (
+        "compiled",
+        ("torch.compile", f"{OURS}, by autograd", "PyTorch", "value_and_grad"),
+        ("PyTorch", "its own loss, both under `torch.compile`"),
+    ),
+    ("compiled", ("jax", OURS, "optax", "value_and_grad"), ("JAX", "optax, both under `jax.jit`")),
+    (
+        PLAIN,
+        ("numpy", OURS, "shortest formula", "value_and_grad"),
+        ("NumPy, without a compiler", "the shortest formula in NumPy"),
+    ),
+]
+SHORT_SIZES = (1, 10_000, 1_000_000, 10_000_000)
 RATIO = "ours / other"
 GPU = """
 ![float32: the time of each library in units of the floor](speed-gpu.svg)
@@ -198,6 +230,34 @@ def of_row(run: dict[str, Any], row: str, title: str, pairs: dict[Pair, str]) ->
         yield by_dtype(run, both, ON_TENSORS)
 
 
+def summary(run: dict[str, Any]) -> str:
+    """Return what most readers want: float32, four sizes, medians alone."""
+    keys = [("float32", size) for size in SHORT_SIZES]
+    lines = []
+    for row, pair, label in SHORT:
+        of_row = "plain" if row == PLAIN else run["request"]["rows"][0]
+        by_cell = {
+            (one["group"], one["ours"], one["other"], one["task"], one["dtype"], one["size"]): one
+            for one in cells(run, row=of_row, threads=1, heap="fresh")
+        }
+        found = [by_cell.get((*pair, *key)) for key in keys]
+        lines.append([*label, *(f"{one['ratio']['median']:.2f}" if one else "" for one in found)])
+    about = run["machine"]
+    return (
+        table(("ours", "compared with", *(f"n = {power(size)}" for size in SHORT_SIZES)), lines)
+        + f"\n\n{about['cpu']}, {about['kernels']}, {about['date']}."
+    )
+
+
+def between(text: str, begin: str, end: str, new: str, path: Path) -> str:
+    """Replace what stands between two lines of a page."""
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"{path} must have a line {begin!r} and below it a line {end!r}")
+    return f"{before}{begin}\n\n{new}\n\n{end}{after}"
+
+
 def page(run: dict[str, Any]) -> str:
     request, (row, *_) = run["request"], run["request"]["rows"]
     plain = cells(run, row=PLAIN, threads=1, heap="fresh")
@@ -235,11 +295,9 @@ def main(report: str = "") -> None:
     if report:
         sys.stdout.write(page(run) + "\n")
         return
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise ValueError(f"{PAGE} must have a line {BEGIN!r} and below it a line {END!r}")
-    PAGE.write_text(f"{before}{BEGIN}\n\n{page(run)}\n\n{END}{after}")
+    text = between(PAGE.read_text(), BEGIN, END, page(run), PAGE)
+    PAGE.write_text(between(text, *SUMMARY, summary(run), PAGE))
+    README.write_text(between(README.read_text(), *SUMMARY, summary(run), README))
 
 
 if __name__ == "__main__":
