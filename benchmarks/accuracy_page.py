@@ -2,24 +2,22 @@
 
 The reports are in docs/accuracy/data; the tables in docs/accuracy.md, derivation.md and README.md.
 
-python docs/accuracy/page.py
+python benchmarks/accuracy_page.py
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from portable_bce._contract import bounds_for
-from portable_bce._verify.subjects import Spec
-from portable_bce._verify.verdict import Verdict
+from pages import DOCS, README, ROOT, fill, superscript, table
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-DATA = HERE / "data"
-VALUES = ("loss", "grad", "hess")
+from portable_bce._commands.subjects import Spec
+from portable_bce._commands.sweep import VALUES
+from portable_bce._contract import bounds_for
+
+DATA = DOCS / "accuracy" / "data"
 SPECIAL = "special cases"
 SPACE = "\N{NO-BREAK SPACE}"  # a figure and its bound stay on one line
 
@@ -32,24 +30,6 @@ def runs(pattern: str) -> list[dict[str, Any]]:
     ]
 
 
-class Plain(Spec):
-    """What was measured where there were no compiled kernels, whatever this machine has."""
-
-    @property
-    def is_compiled(self) -> bool:
-        """Whether the compiled kernels computed."""
-        return False
-
-
-class Compiled(Spec):
-    """What was measured through the compiled kernels, whatever this machine has."""
-
-    @property
-    def is_compiled(self) -> bool:
-        """Whether the compiled kernels computed."""
-        return self.implementation == "portable_bce" and self.backend in ("numpy", "torch")
-
-
 def row(run: dict[str, Any]) -> str:
     """Name what NumPy's arrays were computed by: "plain", as all was before 2026-11-25."""
     return str(run["machine"].get("kernels", "plain"))
@@ -58,16 +38,22 @@ def row(run: dict[str, Any]) -> str:
 def bounded(run: dict[str, Any]) -> dict[str, Any]:
     """Give each cell what the contract allows today, whatever it did when it was measured."""
     for result in run.get("results", ()):
-        spec = (Plain if row(run) == "plain" else Compiled)(
+        spec = Spec(
             result["implementation"],
             result["backend"],
             result["dtype"],
             compute_dtype=result["compute_dtype"],
         )
-        verdict = Verdict(spec, result["version"], {}, [])
+        has_kernels = row(run) != "plain" and is_ours(result) and spec.is_on_cpu
         for one in result["cells"]:
-            one["bound"] = verdict.bound((one["targets"], one["logits"], one["value"]))
+            cell = one["targets"], one["logits"], one["value"]
+            one["bound"] = spec.bound(cell, has_kernels=has_kernels)
     return run
+
+
+def is_ours(result: dict[str, Any]) -> bool:
+    """Tell whether ours was measured, and no peer."""
+    return bool(result["implementation"] == "portable_bce")
 
 
 def numpy_runs() -> list[dict[str, Any]]:
@@ -82,12 +68,6 @@ def level(run: dict[str, Any]) -> str:
     )
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
 def ulps(number: float) -> str:
     if number == float("inf"):
         return "∞"
@@ -95,10 +75,6 @@ def ulps(number: float) -> str:
         return f"{number:.4f}" if number < 0.6 else f"{number:.2f}"
     digits, power = f"{number:.1e}".split("e")
     return f"{digits} · 10^{int(power)}^".replace(f"^{int(power)}^", superscript(int(power)))
-
-
-def superscript(number: int) -> str:
-    return str(number).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def worst(cells: Iterable[dict[str, Any]], value: str) -> dict[str, Any] | None:
@@ -346,23 +322,10 @@ def golden() -> Iterator[dict[str, Any]]:
                         }
 
 
-def fill(path: Path, sections: dict[str, Callable[[], str]]) -> None:
-    """Replace what stands between the marks of each section."""
-    text = path.read_text()
-    for name, make in sections.items():
-        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, mark, rest = text.partition(start)
-        _, closing, after = rest.partition(end)
-        if not (mark and closing):
-            raise SystemExit(f"{path} has no section {name}")
-        text = f"{before}{start}\n{make()}\n{end}{after}"
-    path.write_text(text)
-
-
 def main() -> None:
     """Fill the pages and write the golden cases."""
     fill(
-        ROOT / "docs" / "accuracy.md",
+        DOCS / "accuracy.md",
         {
             "summary": summary,
             "numpy": numpy_tables,
@@ -373,8 +336,8 @@ def main() -> None:
             "peers float64": lambda: peers_table("float64"),
         },
     )
-    fill(ROOT / "README.md", {"accuracy": summary})
-    fill(ROOT / "docs" / "derivation.md", {"constants": constants_table})
+    fill(README, {"accuracy": summary})
+    fill(DOCS / "derivation.md", {"constants": constants_table})
     cases = list({json.dumps({**one, "on": "", "ulps": 0}): one for one in golden()}.values())
     lines = ",\n ".join(json.dumps(one) for one in cases)
     (ROOT / "tests" / "laws" / "golden.json").write_text(f"[{lines}]\n")

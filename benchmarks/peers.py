@@ -1,16 +1,29 @@
-"""What others call: their loss, gradient and Hessian, as their users would get them.
+"""Measure the errors of what others call, and of ours on NumPy: ``python benchmarks/peers.py``.
 
-Each takes and returns arrays of its own library; derivatives come from its own autograd.
+Loss, gradient and Hessian are as their users would get them. Each peer takes and returns arrays
+of its own library; derivatives come from its own autograd.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
-from collections.abc import Callable
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
+import contenders
 import numpy as np
+from pages import table
+
+from portable_bce._commands import machine, subjects, verify
+from portable_bce._commands.machine import Place, open_backend
+from portable_bce._commands.subjects import Spec, Verdict, flushes, place_of, spread
+from portable_bce._commands.sweep import VALUES, Points, Subject
 
 # (logits, targets) -> one value an element
 Function: TypeAlias = Callable[[Any, Any], Any]
@@ -32,29 +45,13 @@ class Peer:
 
     @property
     def version(self) -> str:
+        """The version of the package."""
         return str(importlib.import_module(self.package).__version__)
 
 
 def published() -> Peer:
     """max(x, 0) - x y + log1p(exp(-|x|)) with sigmoid(x) - y, as textbooks and frameworks do."""
-
-    def sigmoid(x: Any) -> Any:
-        e = np.exp(-np.abs(x))
-        return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
-
-    def loss(x: Any, y: Any) -> Any:
-        return np.maximum(x, 0) - x * y + np.log1p(np.exp(-np.abs(x)))
-
-    return Peer(
-        "published formula",
-        "numpy",
-        "numpy",
-        {
-            "loss": loss,
-            "grad": lambda x, y: sigmoid(x) - y,
-            "hess": lambda x, y: sigmoid(x) * (1 - sigmoid(x)),
-        },
-    )
+    return on_numpy("published formula", contenders.losses, contenders.sigmoid)
 
 
 def on_sigmoid_outputs() -> Peer:
@@ -67,16 +64,17 @@ def on_sigmoid_outputs() -> Peer:
         q = sigmoid(x)
         return -(y * np.log(q) + (1 - y) * np.log(1 - q))
 
-    return Peer(
-        "BCE on sigmoid outputs",
-        "numpy",
-        "numpy",
-        {
-            "loss": loss,
-            "grad": lambda x, y: sigmoid(x) - y,
-            "hess": lambda x, y: sigmoid(x) * (1 - sigmoid(x)),
-        },
-    )
+    return on_numpy("BCE on sigmoid outputs", loss, sigmoid)
+
+
+def on_numpy(name: str, loss: Function, sigmoid: Callable[[Any], Any]) -> Peer:
+    """Return a formula by its loss and its sigmoid."""
+    values: dict[str, Function] = {
+        "loss": loss,
+        "grad": lambda x, y: sigmoid(x) - y,
+        "hess": lambda x, y: sigmoid(x) * (1 - sigmoid(x)),
+    }
+    return Peer(name, "numpy", "numpy", values)
 
 
 def pytorch() -> Peer:
@@ -168,3 +166,94 @@ PEERS: dict[str, Callable[[], Peer]] = {
     "published": published,
     "sigmoid": on_sigmoid_outputs,
 }
+
+
+@cache
+def subject_of(spec: Spec) -> Subject:
+    """Return what a spec names, ours or a peer."""
+    if spec.implementation == "portable_bce":
+        return subjects.subject_of(spec)
+    peer, place = PEERS[spec.implementation](), place_of(spec)
+    version = f"{peer.package} {peer.version}"
+    evaluate, opened = partial(evaluated, peer, place), partial(open_backend, spec.backend)
+    return Subject(spec.form, version, evaluate, opened, flushes(place))
+
+
+def evaluated(peer: Peer, place: Place, points: Points) -> dict[str, Any]:
+    """Return the values of a peer at points."""
+    x, y = (place.array(one, one.dtype.name) for one in spread(points, np))
+    return {name: place.numpy(value(x, y)) for name, value in peer.values.items()}
+
+
+def specs(dtypes: Sequence[str]) -> Iterator[Spec]:
+    """Yield ours, and the peers that are installed."""
+    yield from (Spec("portable_bce", "numpy", dtype, "cpu") for dtype in dtypes)
+    for name, make in PEERS.items():
+        try:
+            peer = make()
+        except ModuleNotFoundError:
+            continue
+        yield from (Spec(name, peer.backend, dtype) for dtype in dtypes if dtype in peer.dtypes)
+
+
+def row(verdict: Verdict) -> list[str]:
+    """Return the largest errors, and the special cases that are wrong."""
+    wrong = dict.fromkeys(one.case for one in verdict.findings if not one.right)
+    errors = {
+        name: [worst.ulps for cell, worst in verdict.cells.items() if cell[2] == name]
+        for name in VALUES
+    }
+    figures = (f"{max(ulps):.4g}" if ulps else "" for ulps in errors.values())
+    return [verdict.spec.title, verdict.version, *figures, "; ".join(wrong)]
+
+
+def record(verdict: Verdict) -> dict[str, Any]:
+    """Return what a report says; peers have promised nothing."""
+    found = verdict.record()
+    ours = verdict.spec.implementation == "portable_bce"
+    return found if ours else {**found, "kept": None}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure everybody, print a table, and write the report."""
+    machine.require_file("--json", options.json)
+    request = verify.Request(
+        dtypes=tuple(options.dtype),
+        targets=options.targets,
+        points=options.points,
+        jobs=options.jobs,
+        state=options.state,
+    )
+    verdicts = verify.measured(request, list(specs(options.dtype)), subject_of)
+    head = ("largest error, in ULP", "version", *VALUES, "wrong at")
+    sys.stdout.write(table(head, map(row, verdicts)) + "\n")
+    if options.json is not None:
+        report = {
+            "machine": machine.described(),
+            "request": request.identity(),
+            "results": [record(verdict) for verdict in verdicts],
+        }
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    if options.state is not None:
+        options.state.unlink(missing_ok=True)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
+    add = parser.add_argument
+    dtypes = ["float32", "float64"]
+    add("--dtype", nargs="+", choices=dtypes, default=dtypes, help="default: both")
+    about = "hard: 0 and 1; soft: between (default: plain, which is both)"
+    add("--targets", choices=("hard", "soft", "plain"), default="plain", help=about)
+    add("--points", type=int, default=100_000, metavar="N", help="of each class (default: 100000)")
+    add("--jobs", type=int, metavar="N", help="threads; default: all cores")
+    add("--state", type=Path, metavar="FILE", help="keep what is done, and go on from there")
+    add("--json", type=Path, metavar="FILE", help="write everything to FILE")
+    options = parser.parse_args(arguments)
+    return machine.ended("benchmarks/peers.py", "verify", lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

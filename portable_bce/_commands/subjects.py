@@ -58,12 +58,9 @@ class Spec:
         return FORMATS[self.dtype]
 
     @property
-    def has_kernels(self) -> bool:
-        """Whether the compiled kernels compute here."""
-        on_cpu = self.backend in ("numpy", "dask") or (
-            self.backend == "torch" and self.device in ("", "cpu")
-        )
-        return on_cpu and bool(_kernels.levels)
+    def is_on_cpu(self) -> bool:
+        """Whether the compiled kernels compute, if there are any."""
+        return self.backend in ("numpy", "torch", "dask") and self.device in ("", "cpu")
 
     @property
     def title(self) -> str:
@@ -217,7 +214,8 @@ class Verdict:
 
     def bound(self, cell: Cell) -> float:
         """Return what the contract allows in a cell."""
-        return self.spec.bound(cell, has_kernels=self.spec.has_kernels)
+        has_kernels = self.spec.is_on_cpu and bool(_kernels.levels)
+        return self.spec.bound(cell, has_kernels=has_kernels)
 
     def worst(self, value: str) -> tuple[Cell, Worst]:
         """Return the cell of a value whose worst case is nearest its bound."""

@@ -13,13 +13,14 @@ import pytest
 
 pytest.importorskip("rich")
 
-from portable_bce import __main__ as command
-from portable_bce import bce_with_logits_value_and_grad
 from portable_bce._backends import open_backend
 from portable_bce._bench import command as bench
 from portable_bce._bench import device, timing
 from portable_bce._bench.contenders import OURS, TASKS, Contender, contenders
 from portable_bce._bench.timing import Ratio, Timed, ratios, timed
+
+from portable_bce import __main__ as command
+from portable_bce import bce_with_logits_value_and_grad
 from tests.backends import no_gpu
 
 # Peers lose the tails; between -3 and 3 each is right to a few dozen roundings of float32.

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from portable_bce._backends import BACKENDS, open_backend
+from portable_bce._demo.solvers import SOLVERS, Problem, Step, newton
 
 from portable_bce import __main__ as command
 from portable_bce import _kernels
-from portable_bce._backends import BACKENDS, open_backend
-from portable_bce._demo.solvers import SOLVERS, Problem, Step, newton
 from tests.backends import emulated, no_gpu, parameters, skip_if_missing
 
 for package in ("rich", "sklearn"):

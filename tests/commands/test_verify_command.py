@@ -14,13 +14,14 @@ import pytest
 
 pytest.importorskip("rich")
 
-from portable_bce import __main__ as command
-from portable_bce import _kernels, bce_with_logits_value_and_grad
 from portable_bce._backends import UnavailableError
 from portable_bce._verify import peers, subjects, workers
 from portable_bce._verify.measure import Worst, measure
 from portable_bce._verify.progress import Progress
 from portable_bce._verify.request import Request
+
+from portable_bce import __main__ as command
+from portable_bce import _kernels, bce_with_logits_value_and_grad
 from tests.backends import missing
 
 # A few seconds' work: one block for each class of logit.
