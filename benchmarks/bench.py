@@ -20,18 +20,20 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import device
 import numpy as np
 from contenders import FORMULAS, TASKS, Contender, contenders
 from pages import shown
-from rich.table import Table
 from timing import ROUNDS, Ratio, Timed, ratios, timed
 
 from portable_bce._commands import machine
 from portable_bce._commands.machine import UnavailableError, installed, open_backend, version
 from portable_bce._contract import DTYPES
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # Elements drawn at once: 64 KiB.
 _PIECE = 2**13
@@ -134,7 +136,15 @@ def apart(script: str, **cell: Any) -> Any:
     """Run a script on one cell in a fresh process, whose malloc is glibc's own."""
     environment = {key: value for key, value in os.environ.items() if "MALLOC" not in key}
     command = [sys.executable, script, "--cell", json.dumps(cell)]
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    # In a session of its own Ctrl-C does not reach it; where it ends this process, it is killed.
+    done = subprocess.run(
+        command,
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -158,9 +168,8 @@ def set_up(
 ) -> tuple[Callable[[], Iterator[Contender]], Callable[[], float], dict[str, Any]]:
     """Return what makes the contenders, their clock, and what is to be said of the device."""
     on_device = cell.group == device.GROUP
-    opened.enter_context(
-        open_backend("jax" if installed("jax") and cell.group != "torch" else "numpy")
-    )
+    with_jax = cell.group == "jax" or (on_device and installed("jax"))
+    opened.enter_context(open_backend("jax" if with_jax else "numpy"))
     if not on_device:
         return partial(contenders, cell.group), clock_of(cell.threads), {}
     opened.enter_context(open_backend("cupy"))
@@ -217,6 +226,8 @@ def record(
 
 def tables(records: list[dict[str, Any]]) -> Iterator[Table]:
     """Yield a table for each task and dtype: one line per pair and size, for eighty columns."""
+    from rich.table import Table  # noqa: PLC0415 (so that a command can say that it is missing)
+
     for task, dtype in dict.fromkeys((one["task"], one["dtype"]) for one in records):
         table = Table(title=f"{task}, {dtype}", title_justify="left")
         table.add_column("ours / other")

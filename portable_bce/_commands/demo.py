@@ -48,14 +48,7 @@ _TAIL = (5, 20, 35, 40, 100)
 class Problem:
     """The sum of the losses and 0.5 ||w||^2, which ``LogisticRegression(C=1)`` minimises.
 
-    Parameters
-    ----------
-    xp : namespace
-        Of the arrays.
-    design : array of float64, shape (samples, features + 1)
-        The last column, of ones, stands for the intercept, which is not penalised.
-    targets : array of bool, shape (samples,)
-        The classes.
+    The last column of the design matrix, of ones, stands for the intercept, which is not penalised.
     """
 
     xp: Any
@@ -180,20 +173,7 @@ SOLVERS: dict[str, tuple[Callable[[Problem], Iterator[Step]], int]] = {
 
 
 def run(backend: str, solver: str, plot: Path | None = None) -> int:
-    """Train on four fifths of the data and print how ours and scikit-learn's optimum compare.
-
-    Parameters
-    ----------
-    backend, solver : str
-        Keys of `BACKENDS` and of `SOLVERS`.
-    plot : Path, optional
-        Where to draw the convergence.
-
-    Returns
-    -------
-    status : int
-        0 if the two objectives agree to 1e-6, else 1.
-    """
+    """Train on four fifths of the data and compare; return 0 if the two objectives agree."""
     if plot is not None:
         check_plot(plot)
     out = console()
@@ -202,8 +182,7 @@ def run(backend: str, solver: str, plot: Path | None = None) -> int:
         out.print(f"CPU kernels: {_kernels.describe()}")
         samples, columns = train[0].shape
         out.print(
-            "Breast cancer Wisconsin (scikit-learn's load_breast_cancer): "
-            f"{samples} samples to train on, {len(held_out[0])} held out, {columns - 1} features"
+            f"Breast cancer Wisconsin, from scikit-learn: {samples} samples, {columns - 1} features"
         )
         problem = pose(xp, train)
         steps = _solve(out, problem, solver)
@@ -291,8 +270,8 @@ def _show_tail(out: Console, xp: Any) -> None:
     rows = [["logit", "usual formula", "portable_bce", "exact"]]
     with localcontext(prec=40):
         for logit, *both in zip(_TAIL, usual, to_numpy(xp, grad), strict=True):
-            values = (*both, -1 / (1 + Decimal(logit).exp()))
-            rows.append([str(logit), *(f"{value:.10g}" if value else "0" for value in values)])
+            exact = -1 / (1 + Decimal(logit).exp())
+            rows.append([str(logit), *(f"{float(one):.10g}" for one in (*both, exact))])
     out.print("The gradient at label 1, in float64; the usual formula is 1 / (1 + exp(-x)) - 1:")
     out.print(_table(rows))
 
@@ -321,17 +300,7 @@ def check_plot(file: Path) -> None:
 def draw(file: Path, gaps: list[float]) -> None:
     """Draw how far above the optimum each step lies, on a logarithmic axis.
 
-    Parameters
-    ----------
-    file : Path
-        Its suffix says the format.
-    gaps : list of float
-        One per step. Those that are not positive are lost in rounding and drawn at the foot.
-
-    Raises
-    ------
-    UnavailableError
-        The file cannot be written.
+    Gaps that are not positive are lost in rounding and drawn at the foot.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 (only the plot needs it)
 
@@ -342,7 +311,4 @@ def draw(file: Path, gaps: list[float]) -> None:
     axes.semilogy([max(gap, foot) for gap in gaps], marker="." if len(gaps) < 50 else "")
     axes.set(xlabel="step", ylabel="objective above its optimum")
     axes.grid(alpha=0.3)
-    try:
-        figure.savefig(file)
-    except OSError as error:
-        raise UnavailableError(f"cannot write {file}: {error}") from error
+    figure.savefig(file)

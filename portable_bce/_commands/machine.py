@@ -55,21 +55,10 @@ class UnavailableError(Exception):
 
 
 def ended(program: str, extra: str, run: Callable[[], int]) -> int:
-    """Run a command and return its exit status.
+    """Run a command, with its imports, and return its exit status.
 
-    Parameters
-    ----------
-    program : str
-        What the user called, which begins each message.
-    extra : str
-        The extra that brings what this command alone needs.
-    run : callable
-        The command, with its imports, which an interrupt may hit, too.
-
-    Returns
-    -------
-    status : int
-        That of the command, 2 if it cannot be run as asked, or 130 if it was interrupted.
+    It is 2 if the command cannot be run as asked, and 130 if it was interrupted. The message
+    begins with ``program``, and ``extra`` brings what this command alone needs.
     """
     try:
         return run()
@@ -83,7 +72,7 @@ def ended(program: str, extra: str, run: Callable[[], int]) -> int:
         cure = f'pip install "portable-bce[{own or extra}]"'
         status, message = 2, f" needs {package}, which is not installed: {cure}"
     except KeyboardInterrupt as interrupt:
-        status, message = 130, f": {interrupt or 'stopped'}"
+        status, message = 130, f": {str(interrupt) or 'stopped'}"
     sys.stderr.write(f"{program}{message}\n")
     return status
 
@@ -153,15 +142,7 @@ def _line(task: Any, unit: str) -> str:
 
 @contextmanager
 def open_backend(name: str) -> Iterator[Any]:
-    """Yield the namespace of a library, with float64 switched on for as long.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        The library is not installed.
-    UnavailableError
-        It has no device here.
-    """
+    """Yield the namespace of a library, with float64 switched on for as long."""
     xp = importlib.import_module(BACKENDS[name])
     if name == "cupy":
         _check_device(importlib.import_module("cupy").cuda.runtime)

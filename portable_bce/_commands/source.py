@@ -32,13 +32,7 @@ class Request(NamedTuple):
 
 
 def text(language: str, request: Request) -> str:
-    """Return the trace or the kernel that was asked for.
-
-    Raises
-    ------
-    UnavailableError
-        There is no such kernel.
-    """
+    """Return the trace or the kernel that was asked for."""
     factors = generate.FORMULAS[request.formula].factors
     if request.factors not in factors:
         known = " or ".join(f'"{one}"' for one in factors)

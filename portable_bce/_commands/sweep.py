@@ -308,13 +308,7 @@ def _worst(xp: Any, points: Points, got: Any, off: Any) -> Worst:
 
 
 def distance_from_mpmath(form: Format, points: int = 12, seed: int = 0) -> float:
-    """Return the largest error of the exact values over random points of every class.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        mpmath is not installed.
-    """
+    """Return the largest error of the exact values over random points of every class."""
     from mpmath import mp  # noqa: PLC0415 (an extra; sweeps work without it)
 
     from portable_bce.testing import reference, ulp  # noqa: PLC0415

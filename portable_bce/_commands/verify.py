@@ -82,13 +82,7 @@ class Request:
         return read
 
     def check(self) -> None:
-        """Refuse what cannot be run, before anything is.
-
-        Raises
-        ------
-        UnavailableError
-            With what was required, what was given and what to give instead.
-        """
+        """Refuse what cannot be run, before anything is."""
         if self.exhaustive and "float64" in self.dtypes:
             raise UnavailableError(
                 "`--exhaustive` takes float16, bfloat16 and float32; float64 has 2^64 logits. "
@@ -157,17 +151,11 @@ class Request:
 
 
 def run(request: Request) -> int:
-    """Measure what is asked and print it.
-
-    Returns
-    -------
-    status : int
-        0 if the contract is kept, 1 if it is broken.
-    """
+    """Measure what is asked, print it, and return 1 if the contract is broken."""
     request.check()
     console = machine.console(stderr=request.json == Path("-"))
-    console.print(f"CPU kernels: {_kernels.describe()}")
     specs = request.specs()
+    console.print(f"CPU kernels: {_kernels.describe()}")
     verdicts = measured(request, specs)
     _show(console, request, verdicts)
     references = {name: _reference(name) for name in dict.fromkeys(one.dtype for one in specs)}
@@ -238,21 +226,25 @@ def results(
 ) -> Generator[tuple[int, Task, dict[Cell, Worst]], None, None]:
     """Yield the worst cases of each task, as they come, from threads.
 
-    Threads are enough: the libraries compute without Python's lock.
+    Threads are enough, because the libraries compute without Python's lock. One keeps a GPU busy.
     """
     # glibc then keeps temporaries of this size for the next call. Returning them to the system
     # and taking them again costs half of the time, in page faults.
     np.empty(_LARGEST_KEPT, np.uint8)
-    waiting, running = list(reversed(tasks)), dict[Future[dict[Cell, Worst]], tuple[int, Task]]()
-    with ThreadPoolExecutor(jobs) as pool:
-        while waiting or running:
-            # No more than run at once, so that an interrupt waits for little.
-            while waiting and len(running) < jobs:
-                number, (spec, chunk) = waiting.pop()
-                running[pool.submit(measure, make(spec), chunk)] = number, (spec, chunk)
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                number, task = running.pop(future)
-                yield number, task, future.result()
+    apart: dict[bool, list[tuple[int, Task]]] = {True: [], False: []}
+    for task in reversed(tasks):
+        apart[task[1][0].device.startswith(("cuda", "gpu"))].append(task)
+    for waiting, threads in ((apart[True], 1), (apart[False], jobs)):
+        running: dict[Future[dict[Cell, Worst]], tuple[int, Task]] = {}
+        with ThreadPoolExecutor(threads) as pool:
+            while waiting or running:
+                # No more than run at once, so that an interrupt waits for little.
+                while waiting and len(running) < threads:
+                    number, (spec, chunk) = waiting.pop()
+                    running[pool.submit(measure, make(spec), chunk)] = number, (spec, chunk)
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    number, task = running.pop(future)
+                    yield number, task, future.result()
 
 
 @dataclass
@@ -369,6 +361,6 @@ def _conclude(console: Console, verdicts: Iterable[Verdict]) -> bool:
     if broken:
         console.print(f"[red]The contract is broken[/red] on {'; '.join(broken)}.")
     else:
-        where = titles[0] if len(titles) == 1 else f"all {len(titles)}"
+        where = titles[0] if len(titles) == 1 else f"all {len(titles)} rows"
         console.print(f"The contract is kept on {where}.")
     return not broken
