@@ -243,8 +243,7 @@ def results(
                     number, (spec, chunk) = waiting.pop()
                     running[pool.submit(measure, make(spec), chunk)] = number, (spec, chunk)
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    number, task = running.pop(future)
-                    yield number, task, future.result()
+                    yield *running.pop(future), future.result()
 
 
 @dataclass
