@@ -5,11 +5,14 @@ from __future__ import annotations
 import builtins
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from docutils.parsers.rst import Directive
 from latex2mathml.converter import convert
 
 import portable_bce.torch
@@ -137,8 +140,40 @@ def formula(writer: Any, node: Any) -> None:
     raise nodes.SkipNode
 
 
+class Printed(Directive):
+    """Show in columns what `portable-bce source` prints: a title and options on each line.
+
+    Of each listing, the lines are shown that compute a value of the trace.
+    """
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return the columns."""
+        columns = nodes.container(classes=["columns"])
+        for line in self.content:
+            title, options = line.rsplit(": ", 1)
+            column = nodes.container()
+            column += nodes.paragraph(text=title)
+            language = "python" if "trace" in options else "c"
+            column += nodes.literal_block(text := printed(options), text, language=language)
+            columns += column
+        return [columns]
+
+
+def printed(options: str) -> str:
+    """Return the assignments that `portable-bce source` prints with these options."""
+    command = [sys.executable, "-m", "portable_bce", "source", *options.split()]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    lines = re.findall(r"^\s*((?:const \w+ )?v\d+ = .*)$", text, flags=re.MULTILINE)
+    # In float64 there are two loops, and the second one begins again with the first value.
+    first = max(i for i, line in enumerate(lines) if "v0 = " in line)
+    return "\n".join(lines[first:])
+
+
 def setup(app: Any) -> None:
-    """Connect what stands above."""
+    """Connect the renderer, the directive and the handlers of this file."""
+    app.add_directive("printed", Printed)
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("source-read", outside)
     app.connect("missing-reference", known)

@@ -1,6 +1,6 @@
 """Run everything that docs/accuracy.md publishes, into docs/accuracy/data.
 
-    python docs/accuracy/measure.py [one logit, or drawn point, in N]
+    python benchmarks/accuracy.py [one logit, or drawn point, in N]
 
 Each report is written once: what is there is kept, and an interrupted sweep goes on.
 """
@@ -14,8 +14,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pages import DOCS
+
 HERE = Path(__file__).parent
-DATA = HERE / "data"
+DATA = DOCS / "accuracy" / "data"
 # In each of seven classes of logit: 10^8 in a class of target. Others are slower to call.
 POINTS, FEWER = 14_300_000, 1_000_000
 # What NumPy must not use, from all that the CPU has down to the baseline.
@@ -32,13 +34,12 @@ NUMPY = {
 OTHERS = {
     "libraries-sweep": "--backend torch jax --exhaustive --dtype float32",
     "libraries-sample": "--backend torch jax --targets plain",
-    "peers": "--peers",
 }
 
 
 def levels() -> Iterator[tuple[str, dict[str, str]]]:
     """Yield a name and an environment for each instruction set that NumPy may choose."""
-    code = "from portable_bce._machine import dispatch; print(dispatch()['exp float32'])"
+    code = "from portable_bce._commands.machine import dispatch; print(dispatch()['exp float32'])"
     seen = set()
     for without in WITHOUT:
         environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": without}
@@ -51,14 +52,15 @@ def levels() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def verify(name: str, options: str, environment: dict[str, str], every: int, points: int) -> None:
-    """Run verify, unless its report is there."""
+    """Run verify, or measure the peers, unless the report is there."""
     report, state = DATA / f"{name}.json", DATA / f"{name}.state"
     if report.exists():
         return
     exhaustive = "--exhaustive" in options
     options += f" --every {every}" if exhaustive else f" --points {max(1, points // every)}"
     files = ["--state", str(state), "--json", str(report)]
-    command = [sys.executable, "-m", "portable_bce", "verify", *options.split(), *files]
+    program = [str(HERE / "peers.py")] if name == "peers" else ["-m", "portable_bce", "verify"]
+    command = [sys.executable, *program, *options.split(), *files]
     sys.stdout.write(f"{name}: {options}\n")
     subprocess.run(command, env=environment, check=True)
 
@@ -85,6 +87,7 @@ def main(every: str = "1") -> None:
         # One logit in 16 is half a thousand million points, through slower libraries.
         thin = max(int(every), 16) if "--exhaustive" in options else int(every)
         verify(name, options, dict(os.environ), thin, FEWER)
+    verify("peers", "", dict(os.environ), int(every), FEWER)
     for backend in ("torch", "jax"):
         constants(backend, backend, dict(os.environ), int(every))
 

@@ -1,6 +1,6 @@
 """Measure the constants of docs/derivation.md, by every float32 logit, on this machine.
 
-    python docs/accuracy/constants.py [numpy | torch | jax] [one logit in N]
+    python benchmarks/constants.py [numpy | torch | jax] [one logit in N]
 
 With the label that the logit's sign predicts, the loss is log1p(exp(-|x|)) and the gradient
 q = exp(-|x|) / (1 + exp(-|x|)), each to the last bit. Their largest errors in ULP are the
@@ -21,10 +21,11 @@ import numpy as np
 
 sys.modules["portable_bce._kernels._compiled"] = None  # type: ignore[assignment]
 
-from portable_bce._machine import described
-from portable_bce._verify.exact import FORMATS, Exact, errors
-from portable_bce._verify.points import Points, pattern
-from portable_bce._verify.subjects import Spec, Subject, subject_of
+from portable_bce._commands.exact import Exact, errors
+from portable_bce._commands.machine import described
+from portable_bce._commands.subjects import Spec, subject_of
+from portable_bce._commands.sweep import Points, Subject, pattern
+from portable_bce._contract import FORMATS
 
 FORM = FORMATS["float32"]
 BLOCK = 2**15

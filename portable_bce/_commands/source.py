@@ -11,17 +11,14 @@ import array_api_compat.numpy as xp
 
 from portable_bce import _formula
 from portable_bce._arguments import check_arguments
-from portable_bce._backends import UnavailableError
+from portable_bce._commands.machine import UnavailableError
 from portable_bce._job import Job
 from portable_bce._kernels import generate
 from portable_bce._reduction import reduction_of
 from portable_bce._runners import cupy
 
-LANGUAGES = ("c", "cuda", "trace")
 # What `--outputs` may name, in the order in which a kernel writes it.
 OUTPUTS = ("loss", "grad", "hess", "grad_targets")
-DTYPES = ("float16", "float32", "float64")
-REDUCTIONS = ("mean", "sum", "none")
 
 
 class Request(NamedTuple):
@@ -34,20 +31,8 @@ class Request(NamedTuple):
     reduction: str
 
 
-def default_outputs(formula: str) -> tuple[str, ...]:
-    """Return what a formula is printed for unless outputs are named."""
-    outputs = generate.FORMULAS[formula].outputs
-    return ("loss", "grad") if ("loss", "grad") in outputs else outputs[0]
-
-
 def text(language: str, request: Request) -> str:
-    """Return the trace or the kernel that was asked for.
-
-    Raises
-    ------
-    UnavailableError
-        There is no such kernel.
-    """
+    """Return the trace or the kernel that was asked for."""
     factors = generate.FORMULAS[request.formula].factors
     if request.factors not in factors:
         known = " or ".join(f'"{one}"' for one in factors)

@@ -1,6 +1,6 @@
 """Measure who breaks which law of portable_bce.testing, and write it into docs/testing.md.
 
-    python docs/accuracy/laws.py
+    python benchmarks/laws_page.py
 
 If ours breaks one, on any library, that is the error, and the page is left alone.
 """
@@ -12,16 +12,15 @@ import textwrap
 from collections.abc import Mapping
 from contextlib import nullcontext
 
-from page import ROOT, fill, table
+from pages import DOCS, fill, table
+from peers import PEERS, Function, Peer
 
 from portable_bce import (
     bce_with_logits,
     bce_with_logits_grad_and_hess,
     bce_with_logits_value_and_grad,
 )
-from portable_bce._backends import BACKENDS, open_backend, version
-from portable_bce._machine import described
-from portable_bce._verify.peers import PEERS, Function, Peer
+from portable_bce._commands.machine import BACKENDS, described, open_backend, version
 from portable_bce.testing import LAWS, Law, Report, check
 
 OURS: dict[str, Function] = {
@@ -83,7 +82,7 @@ def main() -> None:
     """Measure everybody, and write the page."""
     peers = [make() for make in PEERS.values()]
     fill(
-        ROOT / "docs" / "testing.md",
+        DOCS / "testing.md",
         {"laws": lambda: f"{measured(peers)}\n\n{laws_table(peers)}"},
     )
 

@@ -19,6 +19,11 @@ import portable_bce
 Call: TypeAlias = Callable[[Any, Any], Any]
 TASKS = ("value_and_grad", "loss", "losses", "grad", "grad_and_hess")
 OURS = "portable_bce"
+# What both formulas compute besides the loss max(x, 0) - x*y + log1p(exp(-|x|)): their sigmoid.
+FORMULAS = {
+    "shortest formula": "1/(1 + exp(-x)), as README prints it",
+    "published formula": "where(x >= 0, 1/(1 + e), e/(1 + e)) with e = exp(-|x|)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +41,14 @@ class Contender:
     wait: Callable[[Any], Any]
 
 
-def contenders(groups: tuple[str, ...]) -> Iterator[Contender]:
-    """Yield everyone whose packages are installed."""
-    if "numpy" in groups:
+def contenders(group: str) -> Iterator[Contender]:
+    """Yield everyone who takes the arrays of a library."""
+    if group == "numpy":
         yield from on_numpy()
-    if "torch" in groups and importlib.util.find_spec("torch"):
+    elif group == "torch":
         yield from on_torch()
         yield from on_compiled_torch()
-    if "jax" in groups and importlib.util.find_spec("jax"):
+    else:
         yield from on_jax()
 
 
@@ -77,19 +82,22 @@ def on_numpy() -> Iterator[Contender]:
     yield member("floor: read x, y, write one", stream())
 
 
-def _sigmoid(x: Any) -> Any:
+def sigmoid(x: Any) -> Any:
+    """Return the sigmoid that never overflows, as frameworks write it."""
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
 
-def _losses(x: Any, y: Any) -> Any:
+def losses(x: Any, y: Any) -> Any:
+    """Return the loss that both formulas share."""
     return np.maximum(x, 0) - x * y + np.log1p(np.exp(-np.abs(x)))
 
 
 def shortest() -> dict[str, Call]:
     """Return the shortest formula that is right at ordinary logits.
 
-    Its sigmoid overflows to the right result for x < -88 in float32; `timed` silences the warning.
+    Its sigmoid overflows to the right result for x < -88 in float32; `timed` silences the
+    warning.
     """
 
     def grad(x: Any, y: Any) -> Any:
@@ -100,9 +108,9 @@ def shortest() -> dict[str, Call]:
         return s - y, s * (1 - s)
 
     return {
-        "value_and_grad": lambda x, y: (np.mean(_losses(x, y)), grad(x, y)),
-        "loss": lambda x, y: np.mean(_losses(x, y)),
-        "losses": _losses,
+        "value_and_grad": lambda x, y: (np.mean(losses(x, y)), grad(x, y)),
+        "loss": lambda x, y: np.mean(losses(x, y)),
+        "losses": losses,
         "grad": grad,
         "grad_and_hess": curved,
     }
@@ -117,14 +125,14 @@ def published() -> dict[str, Call]:
         return loss, (np.where(x >= 0, 1 / (1 + e), e / (1 + e)) - y) / x.size
 
     def curved(x: Any, y: Any) -> Any:
-        s = _sigmoid(x)
+        s = sigmoid(x)
         return s - y, s * (1 - s)
 
     return {
         "value_and_grad": both,
-        "loss": lambda x, y: np.mean(_losses(x, y)),
-        "losses": _losses,
-        "grad": lambda x, y: (_sigmoid(x) - y) / x.size,
+        "loss": lambda x, y: np.mean(losses(x, y)),
+        "losses": losses,
+        "grad": lambda x, y: (sigmoid(x) - y) / x.size,
         "grad_and_hess": curved,
     }
 
@@ -132,16 +140,16 @@ def published() -> dict[str, Call]:
 def _scipy() -> dict[str, Call]:
     special = importlib.import_module("scipy.special")
 
-    def losses(x: Any, y: Any) -> Any:
+    def each(x: Any, y: Any) -> Any:
         return -(y * special.log_expit(x) + (1 - y) * special.log_expit(-x))
 
     return {
         "value_and_grad": lambda x, y: (
-            np.mean(losses(x, y)),
+            np.mean(each(x, y)),
             (special.expit(x) - y) / x.size,
         ),
-        "loss": lambda x, y: np.mean(losses(x, y)),
-        "losses": losses,
+        "loss": lambda x, y: np.mean(each(x, y)),
+        "losses": each,
         "grad": lambda x, y: (special.expit(x) - y) / x.size,
     }
 
@@ -150,8 +158,8 @@ def _scikit_learn() -> dict[str, Call]:
     loss = importlib.import_module("sklearn._loss").HalfBinomialLoss()
 
     def both(x: Any, y: Any) -> Any:
-        losses, grad = loss.loss_gradient(y_true=y, raw_prediction=x)
-        return losses.mean(), grad / x.size
+        each, grad = loss.loss_gradient(y_true=y, raw_prediction=x)
+        return each.mean(), grad / x.size
 
     return {
         "value_and_grad": both,
@@ -250,17 +258,17 @@ def on_jax() -> Iterator[Contender]:
 
     yield member(OURS, ours())
     if importlib.util.find_spec("optax"):
-        losses = importlib.import_module("optax").sigmoid_binary_cross_entropy
+        each = importlib.import_module("optax").sigmoid_binary_cross_entropy
 
         def mean(x: Any, y: Any) -> Any:
-            return losses(x, y).mean()
+            return each(x, y).mean()
 
         yield member(
             "optax",
             {
                 "value_and_grad": jax.value_and_grad(mean),
                 "loss": mean,
-                "losses": losses,
+                "losses": each,
                 "grad": jax.grad(mean),
             },
         )

@@ -3,8 +3,8 @@
 Written from the definition, not from the formula under test, so that the two share no
 arrangement. Every term but those of the gradient is non-negative, so a result is within a
 few ULP of its own format, which has 29 bits more than float32 (float64) or 11 more than
-float64 (x86's long double); the gradient likewise, in ULP of what it cancels from.
-`validation.against_mpmath` measures that. ``xp`` is NumPy, or CuPy for what lies there.
+float64 (x86's long double). The same holds of the gradient, in ULP of what it cancels from.
+`sweep.distance_from_mpmath` measures that. ``xp`` is NumPy, or CuPy for arrays that lie there.
 """
 
 from __future__ import annotations
@@ -14,49 +14,7 @@ from typing import Any
 
 import numpy as np
 
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A floating-point format.
-
-    ``bits`` of the significand, exponents of the smallest normal and the largest number,
-    ``carrier`` the NumPy dtype whose arrays hold it (for bfloat16 a wider one).
-    """
-
-    name: str
-    bits: int
-    least: int
-    most: int
-    carrier: str
-
-    @property
-    def eps(self) -> float:
-        return 2.0 ** (1 - self.bits)
-
-    @property
-    def smallest_normal(self) -> float:
-        return 2.0**self.least
-
-    @property
-    def smallest(self) -> float:
-        return 2.0 ** (self.least + 1 - self.bits)
-
-    @property
-    def largest(self) -> float:
-        return (2.0 - self.eps) * 2.0**self.most
-
-    @property
-    def wide(self) -> type[np.floating[Any]]:
-        """The dtype of the reference."""
-        return np.longdouble if self.name == "float64" else np.float64
-
-
-FORMATS = {
-    "float16": Format("float16", 11, -14, 15, "float16"),
-    "bfloat16": Format("bfloat16", 8, -126, 127, "float32"),
-    "float32": Format("float32", 24, -126, 127, "float32"),
-    "float64": Format("float64", 53, -1022, 1023, "float64"),
-}
+from portable_bce._contract import Format
 
 
 def has_reference(form: Format) -> bool:
@@ -75,14 +33,15 @@ class Exact:
 
     @classmethod
     def of(cls, xp: Any, x: Any) -> Exact:
+        """Return the four of logits in a wide dtype."""
         size = xp.abs(x)
         e = xp.exp(-size)
-        rest = xp.log1p(e)
+        correction = xp.log1p(e)
         large, small = 1 / (1 + e), e / (1 + e)
         up = x >= 0
         return cls(
-            softplus=xp.maximum(x, 0) + rest,
-            softplus_of_minus=xp.maximum(-x, 0) + rest,
+            softplus=xp.maximum(x, 0) + correction,
+            softplus_of_minus=xp.maximum(-x, 0) + correction,
             sigmoid=xp.where(up, large, small),
             sigmoid_of_minus=xp.where(up, small, large),
         )
@@ -131,3 +90,15 @@ def _binade(xp: Any, x: Any) -> Any:
         return (x.view(np.int64) & 0x7FF0000000000000).view(np.float64)
     _, exponent = xp.frexp(x)
     return xp.ldexp(xp.ones((), dtype=x.dtype), exponent - 1)
+
+
+def exactly(value: Any) -> Any:
+    """Return a NumPy number as mpmath's, a long double as well, which float() would round."""
+    from mpmath import mp, mpf  # noqa: PLC0415 (an extra; sweeps work without it)
+
+    if not np.isfinite(value):
+        return mpf(float(value))
+    part, exponent = np.frexp(value)
+    high = np.float64(part)
+    with mp.workprec(128):
+        return mp.ldexp(mpf(float(high)) + mpf(float(part - high)), int(exponent))

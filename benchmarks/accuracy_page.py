@@ -1,22 +1,23 @@
-"""Write docs/accuracy.md and tests/laws/golden.json from what verify left in docs/accuracy/data.
+"""Write the tables of accuracy, and tests/laws/golden.json, from the reports of verify.
 
-python docs/accuracy/page.py
+The reports are in docs/accuracy/data; the tables in docs/accuracy.md, derivation.md and README.md.
+
+python benchmarks/accuracy_page.py
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from portable_bce._verify.subjects import Spec
-from portable_bce._verify.verdict import Verdict
+from pages import DOCS, README, ROOT, fill, superscript, table
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-DATA = HERE / "data"
-VALUES = ("loss", "grad", "hess")
+from portable_bce._commands.subjects import Spec
+from portable_bce._commands.sweep import VALUES
+from portable_bce._contract import bounds_for
+
+DATA = DOCS / "accuracy" / "data"
 SPECIAL = "special cases"
 SPACE = "\N{NO-BREAK SPACE}"  # a figure and its bound stay on one line
 
@@ -29,15 +30,6 @@ def runs(pattern: str) -> list[dict[str, Any]]:
     ]
 
 
-class Recorded(Spec):
-    """What was measured where there were no compiled kernels, whatever this machine has."""
-
-    @property
-    def is_compiled(self) -> bool:
-        """Whether the compiled kernels computed."""
-        return False
-
-
 def row(run: dict[str, Any]) -> str:
     """Name what NumPy's arrays were computed by: "plain", as all was before 2026-11-25."""
     return str(run["machine"].get("kernels", "plain"))
@@ -46,16 +38,22 @@ def row(run: dict[str, Any]) -> str:
 def bounded(run: dict[str, Any]) -> dict[str, Any]:
     """Give each cell what the contract allows today, whatever it did when it was measured."""
     for result in run.get("results", ()):
-        spec = (Recorded if row(run) == "plain" else Spec)(
+        spec = Spec(
             result["implementation"],
             result["backend"],
             result["dtype"],
             compute_dtype=result["compute_dtype"],
         )
-        verdict = Verdict(spec, result["version"], {}, [])
+        has_kernels = row(run) != "plain" and is_ours(result) and spec.is_on_cpu
         for one in result["cells"]:
-            one["bound"] = verdict.bound((one["targets"], one["logits"], one["value"]))
+            cell = one["targets"], one["logits"], one["value"]
+            one["bound"] = spec.bound(cell, has_kernels=has_kernels)
     return run
+
+
+def is_ours(result: dict[str, Any]) -> bool:
+    """Tell whether ours was measured, and no peer."""
+    return bool(result["implementation"] == "portable_bce")
 
 
 def numpy_runs() -> list[dict[str, Any]]:
@@ -70,12 +68,6 @@ def level(run: dict[str, Any]) -> str:
     )
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
 def ulps(number: float) -> str:
     if number == float("inf"):
         return "∞"
@@ -83,10 +75,6 @@ def ulps(number: float) -> str:
         return f"{number:.4f}" if number < 0.6 else f"{number:.2f}"
     digits, power = f"{number:.1e}".split("e")
     return f"{digits} · 10^{int(power)}^".replace(f"^{int(power)}^", superscript(int(power)))
-
-
-def superscript(number: int) -> str:
-    return str(number).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def worst(cells: Iterable[dict[str, Any]], value: str) -> dict[str, Any] | None:
@@ -110,6 +98,16 @@ def points(cells: list[dict[str, Any]]) -> str:
     return f"{total:,}"
 
 
+def by_kind(result: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield the cells of hard targets, of soft ones, and of both with factors."""
+    factors = ("weight", "pos_weight", "weight, pos_weight, smoothing")
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for name, cells in by_targets(result):
+        kind = "with factors" if name in factors else name if name == "hard" else "soft"
+        kinds.setdefault(kind, []).extend(cells)
+    yield from kinds.items()
+
+
 def by_targets(result: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     for name in dict.fromkeys(one["targets"] for one in result["cells"]):
         yield name, [one for one in result["cells"] if one["targets"] == name]
@@ -125,22 +123,80 @@ def computed(result: dict[str, Any]) -> str:
     return f"{result['dtype']}{double}"
 
 
-def numpy_table() -> str:
-    rows = []
-    for run in numpy_runs():
-        request = run["request"]
-        how = "every logit" if request["exhaustive"] else "random"
-        if request["every"] > 1:
-            how = f"one logit in {request['every']}"
-        for result in run["results"]:
-            for name, cells in by_targets(result):
-                kept = "yes" if all(one["ulps"] <= one["bound"] for one in cells) else "**no**"
-                row = [computed(result), name, level(run), how, points(cells)]
-                rows.append((row, [*row, *shown(cells, bounds=True), kept]))
+def title_of_row(run: dict[str, Any]) -> str:
+    """Name the row of NumPy's, and for the plain one the functions that NumPy chose."""
+    if row(run) != "plain":
+        return row(run).replace("compiled", "Compiled")
+    return {
+        "X86_V2": "Plain row on the baseline (X86_V2)",
+        "X86_V3": "Plain row on AVX2 (X86_V3)",
+        "X86_V4": "Plain row on AVX-512 (X86_V4)",
+    }.get(level(run), f"Plain row, NumPy's exp by {level(run)}")
+
+
+def tried(run: dict[str, Any], cells: list[dict[str, Any]]) -> str:
+    """Say how many points were tried, and whether these are all logits."""
+    request = run["request"]
+    if not request["exhaustive"]:
+        return points(cells)
+    every = request["every"]
+    return f"{points(cells)}, {'every logit' if every == 1 else f'one logit in {every}'}"
+
+
+def numpy_tables() -> str:
+    """Return a table for each row of NumPy's, the compiled ones first."""
     order = ["float16", "bfloat16", "float32", "float32 in float64", "float64"]
-    rows.sort(key=lambda one: (order.index(one[0][0]), one[0][3] == "random"))
-    head = ["dtype", "targets", "exp", "logits", "points", "loss", "gradient", "Hessian", "kept"]
-    return table(head, (row for _, row in rows))
+    tables: dict[str, list[tuple[tuple[int, bool], list[str]]]] = {}
+    machines: dict[str, str] = {}
+    for run in sorted(numpy_runs(), key=lambda run: (row(run) == "plain", level(run) != "X86_V3")):
+        title = title_of_row(run)
+        machines[title] = machine(run)
+        for result in run["results"]:
+            # Compiled, all classes of a kind have one bound.
+            classes = by_targets(result) if row(run) == "plain" else by_kind(result)
+            for name, cells in classes:
+                if any(one["ulps"] > one["bound"] for one in cells):
+                    raise SystemExit(
+                        f"{run['name']} exceeds the contract: {computed(result)} {name}"
+                    )
+                line = [computed(result), name, tried(run, cells), *shown(cells, bounds=True)]
+                key = order.index(computed(result)), not run["request"]["exhaustive"]
+                tables.setdefault(title, []).append((key, line))
+    head = ["dtype", "targets", "points", "loss", "gradient", "Hessian"]
+    parts = []
+    for title, lines in tables.items():
+        lines.sort(key=lambda line: line[0])
+        body = table(head, (line for _, line in lines))
+        parts.append(f"### {title}\n\n{machines[title]}.\n\n{body}")
+    return "\n".join(parts)
+
+
+def summary() -> str:
+    """Return the five rows that most readers want: what is promised, and what others lose."""
+    plain = [
+        one
+        for run in runs("*-float32-hard.json")
+        if row(run) == "plain"
+        for result in run["results"]
+        for one in result["cells"]
+    ]
+    peers = {
+        result["implementation"]: [one for one in result["cells"] if one["targets"] == "hard"]
+        for run in runs("peers.json")
+        for result in run["results"]
+        if result["dtype"] == "float32"
+    }
+    promised = {
+        name: [f"{getattr(bounds_for(dtype, compiled=True), value):g}" for value in VALUES]
+        for name, dtype in (("float16, bfloat16, float32", "float32"), ("float64", "float64"))
+    }
+    rows = [
+        *([f"compiled, {name}: promised", *bounds] for name, bounds in promised.items()),
+        ["without a compiler, float32: measured", *shown(plain, bounds=False)],
+        ["PyTorch and its autograd, float32: measured", *shown(peers["torch"], bounds=False)],
+        ["optax and `jax.grad`, float32: measured", *shown(peers["optax"], bounds=False)],
+    ]
+    return table(["", "loss", "gradient", "Hessian"], rows)
 
 
 def worst_table() -> str:
@@ -152,17 +208,14 @@ def worst_table() -> str:
                 one = worst(result["cells"], value)
                 assert one is not None
                 x, y = float.fromhex(one["x"]), float.fromhex(one["y"])
-                rows.append(
-                    [level(run), value, ulps(one["ulps"]), f"`{one['x']}`", f"{x:.9g}", f"{y:g}"]
-                )
-    return table(["exp", "value", "ULP", "logit", "in decimals", "target"], rows)
+                figures = [ulps(one["ulps"]), f"`{one['x']}`", f"{x:.9g}", f"{y:g}"]
+                rows.append([title_of_row(run), value, *figures])
+    return table(["row", "value", "ULP", "logit", "in decimals", "target"], rows)
 
 
 def libraries_table() -> str:
     rows = []
     for run in runs("libraries*.json"):
-        request = run["request"]
-        how = f"one logit in {request['every']}" if request["exhaustive"] else "random"
         for result in run["results"]:
             plain = [one for one in result["cells"] if one["targets"] != "hard"]
             hard = [one for one in result["cells"] if one["targets"] == "hard"]
@@ -171,26 +224,15 @@ def libraries_table() -> str:
                     rows.append(
                         [
                             title(result),
-                            result["version"],
                             computed(result),
                             name,
-                            how,
-                            points(cells),
+                            tried(run, cells),
                             *shown(cells, bounds=True),
                         ]
                     )
-    head = [
-        "library",
-        "version",
-        "dtype",
-        "targets",
-        "logits",
-        "points",
-        "loss",
-        "gradient",
-        "Hessian",
-    ]
-    return table(head, rows)
+    head = ["library", "dtype", "targets", "points", "loss", "gradient", "Hessian"]
+    found = {result["version"] for run in runs("libraries*.json") for result in run["results"]}
+    return f"{', '.join(sorted(found))}.\n\n{table(head, rows)}"
 
 
 def peers_table(dtype: str) -> str:
@@ -246,10 +288,11 @@ def constants_table() -> str:
     return table(head, rows)
 
 
-def machine() -> str:
-    run = numpy_runs()[0]["machine"]
-    versions = f"Python {run['python']}, NumPy {run['numpy']}, {run['libc']}"
-    return f"{run['cpu']} ({run['system']}), {versions}, {run['date']}"
+def machine(run: dict[str, Any]) -> str:
+    """Say where and when a report was measured."""
+    about = run["machine"]
+    versions = f"Python {about['python']}, NumPy {about['numpy']}, {about['libc']}"
+    return f"{about['cpu']} ({about['system']}), {versions}, {about['date']}"
 
 
 def reference() -> str:
@@ -279,26 +322,13 @@ def golden() -> Iterator[dict[str, Any]]:
                         }
 
 
-def fill(path: Path, sections: dict[str, Callable[[], str]]) -> None:
-    """Replace what stands between the marks of each section."""
-    text = path.read_text()
-    for name, make in sections.items():
-        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, mark, rest = text.partition(start)
-        _, closing, after = rest.partition(end)
-        if not (mark and closing):
-            raise SystemExit(f"{path} has no section {name}")
-        text = f"{before}{start}\n{make()}\n{end}{after}"
-    path.write_text(text)
-
-
 def main() -> None:
     """Fill the pages and write the golden cases."""
     fill(
-        ROOT / "docs" / "accuracy.md",
+        DOCS / "accuracy.md",
         {
-            "machine": machine,
-            "numpy": numpy_table,
+            "summary": summary,
+            "numpy": numpy_tables,
             "worst": worst_table,
             "reference": reference,
             "libraries": libraries_table,
@@ -306,7 +336,8 @@ def main() -> None:
             "peers float64": lambda: peers_table("float64"),
         },
     )
-    fill(ROOT / "docs" / "derivation.md", {"constants": constants_table})
+    fill(README, {"accuracy": summary})
+    fill(DOCS / "derivation.md", {"constants": constants_table})
     cases = list({json.dumps({**one, "on": "", "ulps": 0}): one for one in golden()}.values())
     lines = ",\n ".join(json.dumps(one) for one in cases)
     (ROOT / "tests" / "laws" / "golden.json").write_text(f"[{lines}]\n")

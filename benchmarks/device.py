@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import contenders
 import numpy as np
+from contenders import Call, Contender
 
 from portable_bce._arguments import check_arguments
-from portable_bce._bench import contenders
-from portable_bce._bench.contenders import Call, Contender
 from portable_bce._formula import with_logits
 from portable_bce._job import Job
 from portable_bce._reduction import library_total, reduction_of

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from portable_bce._bench.contenders import OURS, Contender
+from contenders import OURS, Contender
 
 # Seconds that one sample takes at least, by calling again: clocks tick, and calls vary.
 _SAMPLE = 1e-3

@@ -1,11 +1,10 @@
 """Draw docs/accuracy/*.svg: errors of loss and gradient against the logit, ours and others'.
 
-python docs/accuracy/picture.py
+python benchmarks/accuracy_picture.py
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -13,13 +12,14 @@ import numpy as np
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
+from pages import DOCS
+from peers import PEERS, subject_of
 
-from portable_bce._verify.exact import FORMATS, Exact, Format, errors
-from portable_bce._verify.peers import PEERS
-from portable_bce._verify.points import Points
-from portable_bce._verify.subjects import Spec, Subject, subject_of
+from portable_bce._commands.exact import errors
+from portable_bce._commands.subjects import Spec
+from portable_bce._commands.sweep import Points, Subject
+from portable_bce._contract import FORMATS, Format
 
-HERE = Path(__file__).parent
 BINS, EACH = 150, 400
 REACH = {"float32": 100.0, "float64": 740.0}
 # Nearly Okabe and Ito's colours, which the colour-blind can tell apart, on white and on black.
@@ -41,9 +41,8 @@ def curve(subject: Subject, form: Format, value: str, edges: Any) -> Any:
     with np.errstate(all="ignore"), subject.opened():
         for label in (0, 1):
             y = np.full_like(x, label)
-            got = subject.evaluate(Points(x, y))[value]
-            parts = Exact.of(np, x.astype(form.wide))
-            exact, _ = parts.values(np, y.astype(form.wide), None, None, form.wide(0))[value]
+            points = Points(x, y)
+            got, (exact, _) = subject.evaluate(points)[value], points.exact(np, form)[value]
             off = errors(np, got, exact, None, form.smallest, form, lost)
             worst = np.maximum(worst, off.max(axis=1))
     return worst
@@ -62,13 +61,13 @@ def draw(dtype: str, value: str) -> None:
     axis.axhline(1 / form.eps, color="#808080", lw=0.8, ls=":")
     title = "gradient" if value == "grad" else value
     axis.set(yscale="log", title=f"{title}, {dtype}", xlabel="logit", ylabel="error in ULP")
-    axis.legend(loc="center left", bbox_to_anchor=(0.12, 0.58), handlelength=1.4)
-    figure.savefig(HERE / f"{title}-{dtype}.svg", metadata={"Date": None})
+    figure.legend(loc="outside lower center", ncols=3, handlelength=1.4)
+    figure.savefig(DOCS / "accuracy" / f"{title}-{dtype}.svg", metadata={"Date": None})
 
 
 def main() -> None:
     """Draw loss and gradient in two dtypes."""
-    plt.style.use(HERE.parent / "pictures" / "look.mplstyle")
+    plt.style.use(DOCS / "pictures" / "look.mplstyle")
     for dtype in REACH:
         for value in ("loss", "grad"):
             draw(dtype, value)
