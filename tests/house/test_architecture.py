@@ -22,7 +22,7 @@ ROWS = [
     ["_runners.torch"],
     ["_evaluate"],
     ["functional"],
-    ["losses", "_torch_functions"],
+    ["losses"],
     ["torch"],
     ["__init__"],
     ["testing", "boosting"],
@@ -32,7 +32,7 @@ ROWS = [
 ]
 PACKAGES = ("_kernels", "functional", "testing", "_demo", "_verify", "_bench")
 # These call PyTorch: only tensors, or whoever asks for them, lead there.
-OF_TORCH = ("_runners.torch", "_torch_functions", "torch")
+OF_TORCH = ("_runners.torch", "torch")
 # What only the command line imports, with packages of its own.
 COMMANDS = ("_demo", "_verify", "_bench", "_source")
 ALLOWED_OUTSIDE = {"array_api_compat", "numpy", *sys.stdlib_module_names}
