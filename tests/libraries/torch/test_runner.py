@@ -282,34 +282,6 @@ def test_compiled_losses_keep_every_keyword() -> None:
         assert apart(got, wanted, 0) <= TWO_EVALUATIONS
 
 
-def test_batched_cotangents_functorch_337_pytorch_49562_65564() -> None:
-    """No value of a batched cotangent may be read."""
-    torch.manual_seed(0)
-    w = torch.zeros(3, 2, requires_grad=True)
-    logits = torch.randn(8, 3) @ w
-    losses = torch.stack(
-        [
-            portable_bce.bce_with_logits(logits[:, 0], 1.0),
-            portable_bce.bce_with_logits(logits[:, 1], 0.0),
-        ]
-    )
-    (batched,) = torch.autograd.grad(
-        losses, w, grad_outputs=torch.eye(2), is_grads_batched=True, retain_graph=True
-    )
-    for loss, got in zip(losses, batched, strict=True):
-        torch.testing.assert_close(got, torch.autograd.grad(loss, w, retain_graph=True)[0])
-
-
-@pytest.mark.parametrize("reduction", ["none", "mean"])
-def test_vectorized_jacobians_functorch_337_pytorch_49562_65564(reduction: Any) -> None:
-    def loss(x: Any) -> Any:
-        return portable_bce.bce_with_logits(x, 1.0, reduction=reduction)
-
-    jacobian = torch.autograd.functional.jacobian
-    x = torch.tensor([0.0, -2.0, 5.0])
-    assert torch.equal(jacobian(loss, x, vectorize=True), jacobian(loss, x))
-
-
 LAYOUTS: dict[str, Callable[[Any], Any]] = {
     "dense": lambda x: x,
     "transposed": lambda x: x.T,
