@@ -32,7 +32,9 @@ Needs PyTorch: ``pip install "portable-bce[torch]"``.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from portable_bce import _arguments, functional
+from portable_bce import _arguments
+from portable_bce._from_logits import bce_with_logits
+from portable_bce._from_probabilities import bce
 from portable_bce._reduction import Name, check_name
 
 try:
@@ -252,7 +254,7 @@ def binary_cross_entropy_with_logits(
     """
     return _call(
         binary_cross_entropy_with_logits,
-        functional.bce_with_logits,
+        bce_with_logits,
         (input, target, weight, pos_weight, where),
         reduction=_name(size_average, reduce, reduction),
         label_smoothing=label_smoothing,
@@ -305,7 +307,7 @@ def binary_cross_entropy(
     """
     return _call(
         binary_cross_entropy,
-        functional.bce,
+        bce,
         (input, target, weight, pos_weight, where),
         reduction=_name(size_average, reduce, reduction),
         label_smoothing=label_smoothing,

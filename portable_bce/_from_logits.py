@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from portable_bce._arguments import check_arguments
 from portable_bce._evaluate import evaluate
 from portable_bce._formula import with_logits
-from portable_bce._job import Job
-from portable_bce._reduction import Name, reduction_of
+from portable_bce._job import job_of
+from portable_bce._reduction import Name
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType
 
 
@@ -96,18 +95,8 @@ def bce_with_logits(
     >>> bce_with_logits(np.asarray([40.0, np.inf]), np.asarray([1, 1]), reduction="none")
     array([4.24835426e-18, 0.00000000e+00])
     """
-    job = logits_job(
-        ("loss",),
-        logits,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-    )
+    options = (weight, pos_weight, label_smoothing, where, compute_dtype)
+    job = job_of(with_logits, ("loss",), logits, targets, reduction, axis, *options)
     loss: ArrayT
     (loss,) = evaluate(job)
     return loss
@@ -163,18 +152,8 @@ def bce_with_logits_value_and_grad(
     >>> loss, grad
     (np.float32(0.6931472), array([ 5.0000000e-01, -1.9287499e-22], dtype=float32))
     """
-    job = logits_job(
-        ("loss", "grad"),
-        logits,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-    )
+    options = (weight, pos_weight, label_smoothing, where, compute_dtype)
+    job = job_of(with_logits, ("loss", "grad"), logits, targets, reduction, axis, *options)
     loss, grad = evaluate(job)
     return loss, grad
 
@@ -222,43 +201,7 @@ def bce_with_logits_grad_and_hess(
     >>> bce_with_logits_grad_and_hess(np.asarray([0.0, 50.0]), 1, reduction="none")
     (array([-5.00000000e-01, -1.92874985e-22]), array([2.50000000e-01, 1.92874985e-22]))
     """
-    job = logits_job(
-        ("grad", "hess"),
-        logits,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-    )
+    options = (weight, pos_weight, label_smoothing, where, compute_dtype)
+    job = job_of(with_logits, ("grad", "hess"), logits, targets, reduction, axis, *options)
     grad, hess = evaluate(job)
     return grad, hess
-
-
-def logits_job(
-    outputs: tuple[str, ...],
-    logits: Array,
-    targets: ArrayOrScalar,
-    reduction: Name,
-    axis: int | tuple[int, ...] | None,
-    weight: ArrayOrScalar | None,
-    pos_weight: ArrayOrScalar | None,
-    label_smoothing: float,
-    where: Array | None,
-    compute_dtype: DType | None,
-) -> Job:
-    """Return what is asked, checked."""
-    arguments = check_arguments(
-        "logits",
-        logits,
-        targets,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-    )
-    return Job(with_logits, arguments, reduction_of(reduction, axis, logits.ndim), outputs)

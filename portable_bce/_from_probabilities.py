@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from portable_bce._arguments import check_arguments
 from portable_bce._evaluate import evaluate
 from portable_bce._formula import with_probabilities
-from portable_bce._job import Job
-from portable_bce._reduction import Name, reduction_of
+from portable_bce._job import job_of
+from portable_bce._reduction import Name
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType
 
 
@@ -74,19 +73,8 @@ def bce(
     >>> bce(np.asarray([0.5, 1.0, 0.0]), np.asarray([1, 1, 1]), reduction="none")
     array([0.69314718, 0.        ,        inf])
     """
-    job = probabilities_job(
-        ("loss",),
-        probabilities,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-        eps,
-    )
+    options = (weight, pos_weight, label_smoothing, where, compute_dtype, eps)
+    job = job_of(with_probabilities, ("loss",), probabilities, targets, reduction, axis, *options)
     loss: ArrayT
     (loss,) = evaluate(job)
     return loss
@@ -137,18 +125,9 @@ def bce_value_and_grad(
     >>> grad
     array([-1. , -0.5])
     """
-    job = probabilities_job(
-        ("loss", "grad"),
-        probabilities,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-        eps,
+    options = (weight, pos_weight, label_smoothing, where, compute_dtype, eps)
+    job = job_of(
+        with_probabilities, ("loss", "grad"), probabilities, targets, reduction, axis, *options
     )
     loss, grad = evaluate(job)
     return loss, grad
@@ -196,48 +175,9 @@ def bce_grad_and_hess(
     >>> bce_grad_and_hess(np.asarray([0.5, 0.1]), np.asarray([1, 0]), reduction="none")
     (array([-2.        ,  1.11111111]), array([4.       , 1.2345679]))
     """
-    job = probabilities_job(
-        ("grad", "hess"),
-        probabilities,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-        eps,
+    options = (weight, pos_weight, label_smoothing, where, compute_dtype, eps)
+    job = job_of(
+        with_probabilities, ("grad", "hess"), probabilities, targets, reduction, axis, *options
     )
     grad, hess = evaluate(job)
     return grad, hess
-
-
-def probabilities_job(
-    outputs: tuple[str, ...],
-    probabilities: Array,
-    targets: ArrayOrScalar,
-    reduction: Name,
-    axis: int | tuple[int, ...] | None,
-    weight: ArrayOrScalar | None,
-    pos_weight: ArrayOrScalar | None,
-    label_smoothing: float,
-    where: Array | None,
-    compute_dtype: DType | None,
-    eps: float | None,
-) -> Job:
-    """Return what is asked, checked."""
-    arguments = check_arguments(
-        "probabilities",
-        probabilities,
-        targets,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-        eps,
-    )
-    return Job(
-        with_probabilities, arguments, reduction_of(reduction, axis, probabilities.ndim), outputs
-    )

@@ -6,11 +6,10 @@ from typing import Any
 
 from portable_bce import _arguments, _libraries
 from portable_bce._evaluate import evaluate, scaled
-from portable_bce._job import Job
+from portable_bce._formula import with_logits, with_probabilities
+from portable_bce._job import Job, job_of
 from portable_bce._reduction import Name
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType, Pullback
-from portable_bce.functional._logits import logits_job
-from portable_bce.functional._probabilities import probabilities_job
 
 
 def bce_with_logits_vjp(
@@ -69,19 +68,9 @@ def bce_with_logits_vjp(
     >>> grad_targets
     array([ 0., -6.])
     """
-    job = logits_job(
-        ("loss", "grad"),
-        logits,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-    )
-    return _vjp(job, "logits")
+    options = (weight, pos_weight, label_smoothing, where, compute_dtype)
+    job = job_of(with_logits, ("loss", "grad"), logits, targets, reduction, axis, *options)
+    return _vjp(job)
 
 
 def bce_vjp(
@@ -127,23 +116,14 @@ def bce_vjp(
     >>> pullback()
     (array([-2.  , -1.25]), array([ 0.        , -1.38629436]))
     """
-    job = probabilities_job(
-        ("loss", "grad"),
-        probabilities,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-        eps,
+    options = (weight, pos_weight, label_smoothing, where, compute_dtype, eps)
+    job = job_of(
+        with_probabilities, ("loss", "grad"), probabilities, targets, reduction, axis, *options
     )
-    return _vjp(job, "probabilities")
+    return _vjp(job)
 
 
-def _vjp(job: Job, first: str) -> tuple[Any, Pullback[Any]]:
+def _vjp(job: Job) -> tuple[Any, Pullback[Any]]:
     """Evaluate loss and derivative in one pass, and return the loss and the pullback."""
     # In the compute dtype: a float16 gradient of a mean over 10^5 elements has already
     # underflown when a loss scale, passed as the cotangent, comes to save it.
@@ -151,7 +131,7 @@ def _vjp(job: Job, first: str) -> tuple[Any, Pullback[Any]]:
     loss, slope = evaluate(job)
 
     def pullback(cotangent: Any = 1.0, *, targets: bool = True) -> tuple[Any, Any]:
-        factor = _factor(cotangent, loss.shape, first, job)
+        factor = _factor(cotangent, loss.shape, job)
         by_x = scaled(job.arguments, slope, factor, job.arguments.result_dtype)
         return by_x, _by_targets(job, factor) if targets else None
 
@@ -169,11 +149,11 @@ def _by_targets(job: Job, factor: Any) -> Any:
     return scaled(given, slope, factor, dtype, sums=is_number)
 
 
-def _factor(cotangent: Any, shape: tuple[Any, ...], first: str, job: Job) -> Any:
+def _factor(cotangent: Any, shape: tuple[Any, ...], job: Job) -> Any:
     """Return the cotangent as a factor that broadcasts against the elementwise derivative."""
     given, xp = job.arguments, job.arguments.xp
     factor = _arguments.number_or_array(
-        xp, cotangent, "cotangent", first, given.device, _arguments.FLOATING
+        xp, cotangent, "cotangent", job.first, given.device, _arguments.FLOATING
     )
     if isinstance(factor, float):
         return factor
