@@ -95,8 +95,8 @@ def bce_with_logits(
     >>> bce_with_logits(np.asarray([40.0, np.inf]), np.asarray([1, 1]), reduction="none")
     array([4.24835426e-18, 0.00000000e+00])
     """
-    options = (weight, pos_weight, label_smoothing, where, compute_dtype)
-    job = job_of(with_logits, ("loss",), logits, targets, reduction, axis, *options)
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype)
+    job = job_of(with_logits, ("loss",), logits, targets, *options)
     loss: ArrayT
     (loss,) = evaluate(job)
     return loss
@@ -152,8 +152,8 @@ def bce_with_logits_value_and_grad(
     >>> loss, grad
     (np.float32(0.6931472), array([ 5.0000000e-01, -1.9287499e-22], dtype=float32))
     """
-    options = (weight, pos_weight, label_smoothing, where, compute_dtype)
-    job = job_of(with_logits, ("loss", "grad"), logits, targets, reduction, axis, *options)
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype)
+    job = job_of(with_logits, ("loss", "grad"), logits, targets, *options)
     loss, grad = evaluate(job)
     return loss, grad
 
@@ -201,7 +201,7 @@ def bce_with_logits_grad_and_hess(
     >>> bce_with_logits_grad_and_hess(np.asarray([0.0, 50.0]), 1, reduction="none")
     (array([-5.00000000e-01, -1.92874985e-22]), array([2.50000000e-01, 1.92874985e-22]))
     """
-    options = (weight, pos_weight, label_smoothing, where, compute_dtype)
-    job = job_of(with_logits, ("grad", "hess"), logits, targets, reduction, axis, *options)
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype)
+    job = job_of(with_logits, ("grad", "hess"), logits, targets, *options)
     grad, hess = evaluate(job)
     return grad, hess

@@ -73,8 +73,8 @@ def bce(
     >>> bce(np.asarray([0.5, 1.0, 0.0]), np.asarray([1, 1, 1]), reduction="none")
     array([0.69314718, 0.        ,        inf])
     """
-    options = (weight, pos_weight, label_smoothing, where, compute_dtype, eps)
-    job = job_of(with_probabilities, ("loss",), probabilities, targets, reduction, axis, *options)
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype, eps)
+    job = job_of(with_probabilities, ("loss",), probabilities, targets, *options)
     loss: ArrayT
     (loss,) = evaluate(job)
     return loss
@@ -125,10 +125,8 @@ def bce_value_and_grad(
     >>> grad
     array([-1. , -0.5])
     """
-    options = (weight, pos_weight, label_smoothing, where, compute_dtype, eps)
-    job = job_of(
-        with_probabilities, ("loss", "grad"), probabilities, targets, reduction, axis, *options
-    )
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype, eps)
+    job = job_of(with_probabilities, ("loss", "grad"), probabilities, targets, *options)
     loss, grad = evaluate(job)
     return loss, grad
 
@@ -175,9 +173,7 @@ def bce_grad_and_hess(
     >>> bce_grad_and_hess(np.asarray([0.5, 0.1]), np.asarray([1, 0]), reduction="none")
     (array([-2.        ,  1.11111111]), array([4.       , 1.2345679]))
     """
-    options = (weight, pos_weight, label_smoothing, where, compute_dtype, eps)
-    job = job_of(
-        with_probabilities, ("grad", "hess"), probabilities, targets, reduction, axis, *options
-    )
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype, eps)
+    job = job_of(with_probabilities, ("grad", "hess"), probabilities, targets, *options)
     grad, hess = evaluate(job)
     return grad, hess

@@ -68,8 +68,8 @@ def bce_with_logits_vjp(
     >>> grad_targets
     array([ 0., -6.])
     """
-    options = (weight, pos_weight, label_smoothing, where, compute_dtype)
-    job = job_of(with_logits, ("loss", "grad"), logits, targets, reduction, axis, *options)
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype)
+    job = job_of(with_logits, ("loss", "grad"), logits, targets, *options)
     return _vjp(job)
 
 
@@ -116,10 +116,8 @@ def bce_vjp(
     >>> pullback()
     (array([-2.  , -1.25]), array([ 0.        , -1.38629436]))
     """
-    options = (weight, pos_weight, label_smoothing, where, compute_dtype, eps)
-    job = job_of(
-        with_probabilities, ("loss", "grad"), probabilities, targets, reduction, axis, *options
-    )
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype, eps)
+    job = job_of(with_probabilities, ("loss", "grad"), probabilities, targets, *options)
     return _vjp(job)
 
 

@@ -16,6 +16,7 @@ from portable_bce._pullback import bce_vjp, bce_with_logits_vjp
 from portable_bce._reduction import Name, check_name
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType, Pullback
 
+Targets: TypeAlias = ArrayOrScalar
 Weight: TypeAlias = ArrayOrScalar | None
 Mask: TypeAlias = Array | None
 
@@ -35,7 +36,7 @@ class _Loss:
         _arguments.smoothing(self.label_smoothing)
 
     def _keywords(self, weight: Weight, where: Mask) -> dict[str, Any]:
-        """Return the settings as keywords; a weight that is passed to a call replaces the setting."""
+        """Return the settings as keywords; a weight passed to a call replaces its setting."""
         settings = {name: getattr(self, name) for name in self.__dataclass_fields__}
         settings["weight"] = self.weight if weight is None else weight
         return {**settings, "where": where}
@@ -73,25 +74,25 @@ class BCEWithLogitsLoss(_Loss):
     """
 
     def __call__(
-        self, logits: ArrayT, targets: ArrayOrScalar, *, weight: Weight = None, where: Mask = None
+        self, logits: ArrayT, targets: Targets, *, weight: Weight = None, where: Mask = None
     ) -> ArrayT:
         """Return the loss, as `bce_with_logits`."""
         return bce_with_logits(logits, targets, **self._keywords(weight, where))
 
     def value_and_grad(
-        self, logits: ArrayT, targets: ArrayOrScalar, *, weight: Weight = None, where: Mask = None
+        self, logits: ArrayT, targets: Targets, *, weight: Weight = None, where: Mask = None
     ) -> tuple[ArrayT, ArrayT]:
         """Return loss and gradient, as `bce_with_logits_value_and_grad`."""
         return bce_with_logits_value_and_grad(logits, targets, **self._keywords(weight, where))
 
     def grad_and_hess(
-        self, logits: ArrayT, targets: ArrayOrScalar, *, weight: Weight = None, where: Mask = None
+        self, logits: ArrayT, targets: Targets, *, weight: Weight = None, where: Mask = None
     ) -> tuple[ArrayT, ArrayT]:
         """Return gradient and Hessian diagonal, as `bce_with_logits_grad_and_hess`."""
         return bce_with_logits_grad_and_hess(logits, targets, **self._keywords(weight, where))
 
     def vjp(
-        self, logits: ArrayT, targets: ArrayOrScalar, *, weight: Weight = None, where: Mask = None
+        self, logits: ArrayT, targets: Targets, *, weight: Weight = None, where: Mask = None
     ) -> tuple[ArrayT, Pullback[ArrayT]]:
         """Return loss and pullback, as `bce_with_logits_vjp`."""
         return bce_with_logits_vjp(logits, targets, **self._keywords(weight, where))
@@ -132,7 +133,7 @@ class BCELoss(_Loss):
     def __call__(
         self,
         probabilities: ArrayT,
-        targets: ArrayOrScalar,
+        targets: Targets,
         *,
         weight: Weight = None,
         where: Mask = None,
@@ -143,7 +144,7 @@ class BCELoss(_Loss):
     def value_and_grad(
         self,
         probabilities: ArrayT,
-        targets: ArrayOrScalar,
+        targets: Targets,
         *,
         weight: Weight = None,
         where: Mask = None,
@@ -154,7 +155,7 @@ class BCELoss(_Loss):
     def grad_and_hess(
         self,
         probabilities: ArrayT,
-        targets: ArrayOrScalar,
+        targets: Targets,
         *,
         weight: Weight = None,
         where: Mask = None,
@@ -165,7 +166,7 @@ class BCELoss(_Loss):
     def vjp(
         self,
         probabilities: ArrayT,
-        targets: ArrayOrScalar,
+        targets: Targets,
         *,
         weight: Weight = None,
         where: Mask = None,
