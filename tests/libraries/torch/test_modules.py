@@ -322,6 +322,35 @@ def test_errors_are_those_of_our_functions(name: str) -> None:
         loss()(x, y, where=y)
 
 
+MODULE_METHODS = [
+    *("cuda", "cpu", "to", "half", "state_dict", "load_state_dict", "parameters", "named_buffers"),
+    *("children", "modules", "train", "eval", "forward", "zero_grad", "requires_grad_", "compile"),
+]
+
+
+@pytest.mark.parametrize("method", MODULE_METHODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_loss_objects_say_where_the_module_is(name: str, method: str) -> None:
+    """`portable_bce.BCEWithLogitsLoss` has the name of PyTorch's module, and is none."""
+    loss = getattr(portable_bce, name)()
+    with pytest.raises(AttributeError) as raised:
+        getattr(loss, method)
+    assert str(raised.value) == (
+        f"'{name}' object has no attribute '{method}': it is no torch.nn.Module. Use "
+        f"`portable_bce.torch.{name}`"
+    )
+    assert not hasattr(loss, method)
+    assert hasattr(getattr(ours, name)(), method)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loss_objects_do_not_take_a_mistyped_setting_for_a_module(name: str) -> None:
+    loss = getattr(portable_bce, name)(weight=2.0)
+    with pytest.raises(AttributeError, match=r"object has no attribute 'wieght'$"):
+        loss.wieght  # noqa: B018
+    assert copy.deepcopy(loss).weight == pickle.loads(pickle.dumps(loss)).weight == 2.0
+
+
 MISSING = """
 import sys
 sys.modules["torch"] = None
