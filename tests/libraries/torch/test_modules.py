@@ -369,3 +369,21 @@ def test_missing_pytorch_is_an_error_that_names_the_extra() -> None:
         "torch | portable_bce.torch needs PyTorch, which is not installed: "
         'pip install "portable-bce[torch]"'
     )
+
+
+WARNINGS = """
+import warnings
+warnings.simplefilter("error")
+import torch.jit
+for module in (torch.jit._script, torch.jit._trace, torch._jit_internal):
+    module.DeprecationWarning = FutureWarning  # as PyTorch 2.14 warns of TorchScript
+import portable_bce.torch
+x = torch.zeros(3, requires_grad=True)
+portable_bce.torch.BCEWithLogitsLoss(pos_weight=torch.ones(3))(x, torch.ones(3)).backward()
+portable_bce.torch.BCELoss(eps=1e-6)(x.sigmoid(), torch.ones(3)).backward()
+"""
+
+
+def test_importing_and_training_never_warns_of_torchscript() -> None:
+    """PyTorch 2.14 warns of `torch.jit` by a FutureWarning, which users see."""
+    subprocess.run([sys.executable, "-c", WARNINGS], check=True, timeout=60)

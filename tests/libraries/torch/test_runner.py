@@ -236,7 +236,8 @@ def watched_by() -> dict[str, Callable[[Callable[[Any], Any], Any], Any]]:
 
 
 @pytest.mark.parametrize("how", watched_by())
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.filterwarnings("ignore:.*Function.> should not be instantiated")
 def test_whatever_looks_on_finds_the_gradient(how: str) -> None:
     x = torch.tensor([-40.0, -1.0, 0.0, 2.0, 50.0], dtype=torch.float64, requires_grad=True)
     wanted = portable_bce.bce_with_logits_value_and_grad(x.detach(), 1, reduction="sum")[1]
@@ -263,7 +264,8 @@ def test_a_tensor_of_another_type_is_not_looked_at() -> None:
     assert torch.equal(x.grad.as_subclass(torch.Tensor), torch.full((3,), -0.5) / 3)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.filterwarnings("ignore:.*Function.> should not be instantiated")
 def test_compiled_losses_keep_every_keyword() -> None:
     x = torch.linspace(-3, 3, 12, dtype=torch.float64).reshape(3, 4).requires_grad_()
     keywords: dict[str, Any] = {
