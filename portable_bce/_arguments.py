@@ -89,6 +89,7 @@ def check_arguments(
         dtype_kind(xp, x, first, FLOATING)
         working = working_dtype(xp, dtype, device, compute_dtype)
     if is_torch and type(targets) is type(x):
+        check_layout(xp, targets, "targets")
         dtype_kind(xp, targets, "targets", REAL)
         if targets.device != device:
             same_device(targets, "targets", first, device)
@@ -177,6 +178,7 @@ def _namespace(name: str, x: Any) -> Any:
     if _libraries.is_torch(x):
         from array_api_compat import torch as xp  # noqa: PLC0415  only here is it known to be there
 
+        check_layout(xp, x, name)
         return xp
     if isinstance(x, type) or not is_array_api_obj(x):
         return None
@@ -187,7 +189,31 @@ def _namespace(name: str, x: Any) -> Any:
             f"`{name}` must be an array without a mask of its own; got {type_name(x)}. Use "
             f"`{masks}.getdata({name})` and `where=~{masks}.getmaskarray({name})`"
         )
-    return array_namespace(x)
+    xp = array_namespace(x)
+    if library(xp) == "torch":  # of a subclass
+        check_layout(xp, x, name)
+    return xp
+
+
+def check_layout(torch: Any, x: Any, name: str) -> None:
+    """Refuse tensors that PyTorch's own operations take some of the time, or not at all."""
+    if type(x).__name__ == "MaskedTensor":
+        raise TypeError(
+            f"`{name}` must be a tensor without a mask of its own; got {type_name(x)}. Use "
+            f"`{name}.get_data()` and `where={name}.get_mask()`"
+        )
+    if x.layout is torch.strided:
+        if x.is_nested:
+            raise TypeError(
+                f"`{name}` must be a dense or a jagged tensor; got a nested one of layout "
+                f"torch.strided. Use `torch.nested.as_nested_tensor({name}.unbind(), "
+                "layout=torch.jagged)`"
+            )
+    elif x.layout is not torch.jagged:
+        raise TypeError(
+            f"`{name}` must be a dense tensor; got one of layout {x.layout}. Use "
+            f"`{name}.to_dense()`"
+        )
 
 
 def same_library(xp: Any, x: Any, name: str, first: str, wanted: str) -> None:
@@ -224,8 +250,10 @@ def dtype_kind(xp: Any, x: Any, name: str, allowed: tuple[str, ...]) -> None:
     kind = _libraries.kind(xp, x.dtype)
     if kind not in allowed:
         wanted, mend = _WORDS[allowed]
-        if allowed == REAL and kind == "complex":
+        if kind == "complex" and allowed != BOOL:
             mend = "Take its real part"
+        elif getattr(x, "is_quantized", False):
+            mend = "Use `{name}.dequantize()`"
         raise TypeError(f"`{name}` must have {wanted}; got {x.dtype}. {mend.format(name=name)}")
 
 
@@ -251,7 +279,7 @@ def same_shape(found: Shape, expected: Shape, name: str, first: str) -> None:
         return
     raise ValueError(
         f"`{name}` must have the shape of `{first}`, {_show(expected)}; got {_show(found)}. "
-        f"{_mend(name, found, expected)}"
+        f"{_on_offsets(name, first, found, expected) or _mend(name, found, expected)}"
     )
 
 
@@ -264,7 +292,8 @@ def broadcastable(found: Shape, expected: Shape, name: str, first: str) -> None:
         return
     raise ValueError(
         f"`{name}` must broadcast to the shape of `{first}`, {_show(expected)}, without "
-        f"expanding it; got {_show(found)}. {_behind(name, found, expected)}"
+        f"expanding it; got {_show(found)}. "
+        f"{_on_offsets(name, first, found, expected) or _behind(name, found, expected)}"
     )
 
 
@@ -368,6 +397,22 @@ def _mend(name: str, found: Shape, expected: Shape) -> str:
         else:
             return "One is needed for each element"
     return f"Use `{name}[{', '.join(index)}]`"
+
+
+def _on_offsets(name: str, first: str, found: Shape, expected: Shape) -> str:
+    """Say how to give a jagged tensor the rows of another: PyTorch compares no lengths of rows."""
+    if any(map(_is_ragged, found)) and any(map(_is_ragged, expected)):
+        return (
+            f"If their rows are equally long, use `torch.nested.nested_tensor_from_jagged("
+            f"{name}.values(), {first}.offsets())`"
+        )
+    return ""
+
+
+def _is_ragged(length: Any) -> bool:
+    """Tell whether a length differs from row to row, as one of PyTorch's jagged tensors does."""
+    node = getattr(length, "node", None)
+    return node is not None and node.is_nested_int()
 
 
 def _show(shape: Shape) -> str:

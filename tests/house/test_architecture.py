@@ -20,7 +20,7 @@ TABLE = re.findall(
 LAYERS = [re.findall("`(.*?)`", modules) for modules in TABLE]
 PACKAGES = ("_kernels", "testing", "_commands")
 # These call PyTorch: only tensors, or whoever asks for them, lead there.
-OF_TORCH = ("_runners.torch", "_torch_functions", "torch")
+OF_TORCH = ("_runners.torch", "torch")
 # What only the command line imports, with packages of its own.
 COMMANDS = ("_commands",)
 # What decides how the formula is evaluated.
