@@ -17,8 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from array_api_compat import array_namespace
 
-from portable_bce._arguments import Arguments, Shape, unknown
+from portable_bce._arguments import Arguments
 from portable_bce._formula import cotangent_product
+from portable_bce._hints import Shape, unknown
 from portable_bce._job import Formula, Job, first_argument
 from portable_bce._libraries import device_of
 from portable_bce._reduction import Reduction, compensated, denominator, two_sum
