@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from portable_bce import _libraries
-from portable_bce._arguments import Arguments, check_arguments, unknown
+from portable_bce._arguments import Arguments, check_arguments
+from portable_bce._hints import unknown
 from portable_bce._typing import Array, ArrayOrScalar
 
 
