@@ -193,8 +193,7 @@ def _namespace(name: str, x: Any) -> Any:
 def same_library(xp: Any, x: Any, name: str, first: str, wanted: str) -> None:
     """Require an array of ``xp``, or of NumPy where ``xp`` traces what NumPy computes."""
     other = _namespace(name, x)
-    traces = other is array_api_compat.numpy and getattr(xp, "ndarray", None) is np.ndarray
-    if other is not xp and not traces:
+    if other is not xp and not (other is array_api_compat.numpy and _libraries.traces_numpy(xp)):
         raise TypeError(
             f"`{name}` must be {wanted} of the library of `{first}`, {library(xp)}; got "
             f"{type_name(x)}. Use `{library(xp)}.asarray({name})`"

@@ -71,11 +71,16 @@ def native(dtype: Any) -> Any:
 
 def cast(xp: Any, x: Any, dtype: Any) -> Any:
     """Return an array in a dtype: the array itself if it has it."""
-    # For NumPy's arrays to ask costs less than a cast that does nothing. In a tracer, such a cast
-    # gives the derivative the dtype of the array.
-    if isinstance(x, np.ndarray) and x.dtype == dtype:
+    # Some libraries refuse or copy for a cast that does nothing, so the dtypes are compared here.
+    # A tracer of NumPy (HIPS autograd) keeps such a cast: it gives a derivative its dtype back.
+    if x.dtype == dtype and (isinstance(x, np.ndarray) or not traces_numpy(xp)):
         return x
-    return xp.astype(x, dtype, copy=False)
+    return xp.astype(x, dtype)
+
+
+def traces_numpy(xp: Any) -> bool:
+    """Tell whether arrays of NumPy are this namespace's own: NumPy itself, or a tracer of it."""
+    return getattr(xp, "ndarray", None) is np.ndarray
 
 
 def has(xp: Any, dtype: Any, on: Any) -> bool:
