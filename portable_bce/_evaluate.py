@@ -11,9 +11,9 @@ from typing import Any
 from portable_bce._arguments import Arguments
 from portable_bce._formula import cotangent_product
 from portable_bce._job import Job, Runner
-from portable_bce._libraries import library
+from portable_bce._libraries import Standard, library
 from portable_bce._reduction import Reduction, library_total, pairwise_total
-from portable_bce._runners import cupy, dask, numpy
+from portable_bce._runners import cupy, dask, mlx, numpy
 from portable_bce._runners.plain import Plain
 
 
@@ -52,10 +52,12 @@ def _torch() -> Runner:
     return torch.RUNNER
 
 
-_ANY = Plain(pairwise_total)
+_ANY = Plain(pairwise_total, Standard)
 _RUNNERS: dict[str, Runner] = {
     "numpy": numpy.RUNNER,
     "jax.numpy": Plain(library_total),
     "cupy": cupy.RUNNER,
     "dask.array": dask.Dask(evaluate),
+    "cubed.array_api": Plain(library_total, Standard),  # whose sums are trees
+    "mlx.core": mlx.RUNNER,
 }

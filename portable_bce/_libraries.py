@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import device, is_jax_array
@@ -96,6 +96,34 @@ def has(xp: Any, dtype: Any, on: Any) -> bool:
         return True
     offered = info().dtypes(device=on, kind="real floating")
     return any(dtype == one for one in offered.values())
+
+
+class Limits(NamedTuple):
+    """What is asked of a floating dtype, as Python numbers."""
+
+    bits: int
+    max: float
+    eps: float
+    smallest_normal: float
+
+
+class Standard:
+    """A namespace whose limits of dtypes are Python floats, as the standard has them.
+
+    Many libraries return NumPy's scalars, and take the operators of those for their own:
+    Cubed computes an array that is multiplied by one.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._xp, name)
+
+    def finfo(self, dtype: Any) -> Limits:
+        """Return the limits of a dtype."""
+        info = self._xp.finfo(dtype)
+        return Limits(int(info.bits), float(info.max), float(info.eps), float(info.smallest_normal))
 
 
 def is_torch(x: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,19 @@ Operands = tuple[Any, Any, Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """Whole arrays, by the operations of the array API standard; ``total`` sums them."""
+    """Whole arrays, by the operations of the array API standard; ``total`` sums them.
+
+    ``namespace`` returns a namespace that keeps to the standard in place of one that does not.
+    """
 
     total: Total
+    namespace: Callable[[Any], Any] | None = None
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """Return the reduced loss and the divided derivatives that are asked for."""
+        if self.namespace is not None:
+            given = job.arguments
+            job = job._replace(arguments=given._replace(xp=self.namespace(given.xp)))
         with quiet(job.arguments.xp):
             divisor = divisor_of(job, self.total)
             values = elements(job, operands(job.arguments), divisor)
