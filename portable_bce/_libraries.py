@@ -118,7 +118,13 @@ class Standard:
         self._xp = xp
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._xp, name)
+        try:
+            return getattr(self._xp, name)
+        except AttributeError:
+            raise AttributeError(
+                f"the library must have `{name}` of the array API standard, which "
+                f"{library(self._xp)} has not. Convert the arrays, for example to NumPy's"
+            ) from None
 
     def finfo(self, dtype: Any) -> Limits:
         """Return the limits of a dtype."""

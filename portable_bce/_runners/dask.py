@@ -202,7 +202,7 @@ def _tree(parts: Any, x: Any, tasks: Tasks) -> Any:
     return reduction(
         parts,
         chunk=_leaf,
-        aggregate=_added,
+        aggregate=added,
         axis=tasks.job.reduction.axes,
         keepdims=True,
         concatenate=False,
@@ -223,7 +223,7 @@ def _leaf(part: tuple[Any, ...], axis: Any, keepdims: bool) -> Sums:
     return sums
 
 
-def _added(parts: Any, axis: Any, keepdims: bool) -> Sums:
+def added(parts: Any, axis: Any = None, keepdims: bool = True) -> Sums:
     """Add sums, keeping what rounds away, so that the shape of the tree does not matter."""
     return tuple(map(_total, zip(*_leaves(parts), strict=True)))
 

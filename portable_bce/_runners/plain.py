@@ -31,8 +31,7 @@ class Plain:
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """Return the reduced loss and the divided derivatives that are asked for."""
         if self.namespace is not None:
-            given = job.arguments
-            job = job._replace(arguments=given._replace(xp=self.namespace(given.xp)))
+            job = job._replace(arguments=self.readable(job.arguments))
         with quiet(job.arguments.xp):
             divisor = divisor_of(job, self.total)
             values = elements(job, operands(job.arguments), divisor)
@@ -40,6 +39,10 @@ class Plain:
                 reduced(job, value, divisor, self.total) if name == "loss" else value
                 for name, value in zip(job.outputs, values, strict=True)
             )
+
+    def readable(self, given: Arguments) -> Arguments:
+        """Return the same with a namespace that keeps to the standard."""
+        return given if self.namespace is None else given._replace(xp=self.namespace(given.xp))
 
 
 def divisor_of(job: Job, total: Total) -> Any:
