@@ -18,8 +18,8 @@ from portable_bce._runners.plain import Plain
 # ln 2 in two parts; a product of the first and a whole number up to 2^11 is exact in float32.
 LN2_HIGH = 355 / 512
 LN2_LOW = -2.1219444005469057e-4
-# Below, exp is 0 in each dtype; a power of two beyond would not fit into two factors.
-LOWEST = {"float32": -104.0, "float64": -746.0}
+# Down to where exp is 0: the logit, and as many powers of two.
+LOWEST = {"float32": (-104.0, 151), "float64": (-746.0, 1077)}
 # Terms of the exponential's series in float64; the derivative of the sum has one less.
 DEGREE = 14
 
@@ -43,24 +43,16 @@ class Namespace(Standard):
         """Return the exponential of numbers that are not positive."""
         mx = self._xp
         is_double = x.dtype == mx.float64
-        lowest = LOWEST["float64" if is_double else "float32"]
-        # Minus infinity minus a multiple of ln 2 is no number; NaN stays as it is.
+        lowest, count = LOWEST["float64" if is_double else "float32"]
+        # Minus infinity minus a multiple of ln 2 is no number. NaN has no place in the table.
         bounded = mx.where(x < lowest, mx.array(lowest, dtype=x.dtype), x)
-        power = mx.stop_gradient(mx.floor(bounded * (1 / math.log(2)) + 0.5))
-        rest = (bounded - power * LN2_HIGH) - power * LN2_LOW
-        fraction = _series(rest) if is_double else mx.exp(rest)
-        # In two factors, because 2^-149 has no exponent of its own.
-        half = mx.floor(power * 0.5)
-        return fraction * self._two_to(half) * self._two_to(power - half)
-
-    def _two_to(self, power: Any) -> Any:
-        """Return a power of two by the bits of its exponent."""
-        mx = self._xp
-        bits, bias, whole = (
-            (52, 1023, mx.int64) if power.dtype == mx.float64 else (23, 127, mx.int32)
-        )
-        exponent = mx.left_shift((power + bias).astype(whole), mx.array(bits, dtype=whole))
-        return mx.stop_gradient(mx.view(exponent, power.dtype))
+        number = mx.where(bounded == bounded, bounded, mx.array(0, dtype=x.dtype))
+        power = mx.stop_gradient(mx.floor(0.5 - number * (1 / math.log(2))))  # of one half
+        rest = (bounded + power * LN2_HIGH) + power * LN2_LOW
+        # A table is exact on every device, and mx.compile knows its shape where lengths are open.
+        halves = mx.array([0.5**n for n in range(count)], dtype=x.dtype)
+        scale = mx.take(halves, power.astype(mx.int32))
+        return (_series(rest) if is_double else mx.exp(rest)) * scale
 
 
 def _series(x: Any) -> Any:
