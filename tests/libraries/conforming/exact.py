@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -69,7 +70,7 @@ def _exact(
     underflow: float,
     case: Case,
 ) -> Exact:
-    scale = None
+    scale: Callable[..., Any] | None = None
     if output == "grad" and name == "bce_with_logits":
         scale = cancelling
     elif output == "grad" and case.factors():

@@ -63,7 +63,8 @@ def test_check_inputs_finds_a_target_outside_its_range(library: Library) -> None
     if library.name == "onnx":
         pytest.skip("it has no values yet")
     targets = np.asarray([0, 1, 2, 1, 0, 0, 1, 1])
-    error, wanted = ValueError, "1 of 8 do not, the first is 2 at index"
+    error: type[Exception] = ValueError
+    wanted = "1 of 8 do not, the first is 2 at index"
     if library.name == "sparse.COO":
         error, wanted = AttributeError, "the library must have `arange` of the array API standard"
     with pytest.raises(error, match=wanted):

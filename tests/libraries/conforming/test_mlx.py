@@ -1,4 +1,4 @@
-"""MLX differentiates, compiles and maps the functions, and keeps the tails that its own loss loses."""
+"""MLX differentiates, compiles and maps the functions, and keeps the tails that its loss loses."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from tests.libraries.conforming.libraries import named, names_here
 pytestmark = pytest.mark.skipif("mlx" not in names_here(), reason="mlx is not installed")
 
 # Up to a subnormal exponential; MLX's own exponential is 0 from -88 on.
-X = np.asarray(
-    [sign * size for size in [0.0, 0.4, 3.0, 20.0, 40.0, 87.4, 95.0, 103.0, np.inf] for sign in (1, -1)],
-    np.float32,
-)  # fmt: skip
+SIZES = [0.0, 0.4, 3.0, 20.0, 40.0, 87.4, 95.0, 103.0, np.inf]
+X = np.asarray([sign * size for size in SIZES for sign in (1, -1)], np.float32)
 
 
 @pytest.fixture
