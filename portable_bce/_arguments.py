@@ -6,9 +6,8 @@ which may bring operators of their own, are taken as base arrays: here, once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, NamedTuple, TypeGuard
 
 import array_api_compat.numpy
@@ -16,7 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
 from portable_bce import _hints, _libraries
-from portable_bce._hints import Shape, show
+from portable_bce._hints import Shape, show, type_name
 from portable_bce._libraries import library
 
 FLOATING = ("floating",)
@@ -252,8 +251,7 @@ def same_library(
     if is_masked(x):
         refuse_mask(xp, x, name, first, kinds, device)
     other = _namespace(name, x)
-    traces = other is array_api_compat.numpy and getattr(xp, "ndarray", None) is np.ndarray
-    if other is not xp and not traces:
+    if other is not xp and not (other is array_api_compat.numpy and _libraries.traces_numpy(xp)):
         wanted = "a bool array" if kinds == BOOL else "a Python scalar or an array"
         raise TypeError(
             f"`{name}` must be {wanted} of the library of `{first}`, {library(xp)}; got "
@@ -381,15 +379,6 @@ def smoothing(value: Any) -> float:
     return float(value)
 
 
-def least(value: Any, name: str) -> None:
-    """Require a lower bound, a finite Python number that is not negative."""
-    python_number(value, name)
-    if not 0 <= value < math.inf:
-        raise ValueError(
-            f"`{name}` must be finite and not negative; got {value}. Zero sets no bound"
-        )
-
-
 def clamp(value: Any, xp: Any, dtype: Any) -> float | None:
     """Require an ``eps`` that keeps probabilities from 0 and from 1 in ``dtype``."""
     if value is None:
@@ -402,40 +391,3 @@ def clamp(value: Any, xp: Any, dtype: Any) -> float | None:
             "leave 1 - eps at 1"
         )
     return float(value)
-
-
-def axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    """Return the axes to reduce over as non-negative numbers in ascending order."""
-    if axis is None:
-        return tuple(range(ndim))
-    given = axis if isinstance(axis, tuple) else (axis,)
-    for one in given:
-        if not isinstance(one, Integral) or isinstance(one, bool):
-            mend = ". Use `tuple(axis)`" if type(axis) is list else ""
-            raise TypeError(
-                "`axis` must be an int, a tuple of ints or None; got "
-                f"{type_name(one) if _hints.is_tracer(one) else repr(axis)}"
-                f"{mend or _hints.to_number(one, 'axis', 'int')}"
-            )
-        if not ndim:
-            raise ValueError(
-                f"`axis` must be None or () for an array without dimensions; got {axis!r}"
-            )
-        if not -ndim <= int(one) < ndim:
-            raise ValueError(
-                f"`axis` must lie in [{-ndim}, {ndim}) for {ndim} dimensions; got {axis!r}"
-            )
-    found = sorted(int(one) % ndim for one in given)
-    if len(set(found)) < len(found):
-        raise ValueError(f"`axis` must not repeat an axis of {ndim} dimensions; got {axis!r}")
-    return tuple(found)
-
-
-def type_name(x: Any) -> str:
-    """Return the name of a value's type, with its module unless that is Python's own."""
-    kind = type(x)
-    return (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )

@@ -8,6 +8,7 @@ from typing import Any
 
 from portable_bce import _libraries
 from portable_bce._arguments import Arguments, check_arguments
+from portable_bce._evaluate import readable
 from portable_bce._hints import unknown
 from portable_bce._typing import Array, ArrayOrScalar
 
@@ -51,7 +52,7 @@ def check_inputs(
     ValueError: `targets` must lie in [0, 1]; 1 of 4 do not, the first is 2 at index (1, 0)
     """
     first = "logits" if from_logits else "probabilities"
-    given = check_arguments(first, logits, targets, weight, pos_weight, where=where)
+    given = readable(check_arguments(first, logits, targets, weight, pos_weight, where=where))
     if from_logits:
         _report(first, given, given.x, "not be NaN", "are", _nan)
     else:
@@ -89,7 +90,7 @@ def _report(
         if broken_by(value):
             raise ValueError(f"`{name}` must {rule}; got {value}")
         return
-    bad = broken_by(xp.astype(value, given.compute_dtype))
+    bad = broken_by(_libraries.cast(xp, value, given.compute_dtype))
     if given.where is not None:
         bad = _shrunk(xp, _padded(bad & given.where), value.shape)
     # Not count_nonzero and argmax: array-api-strict's device without int64 has neither.

@@ -225,6 +225,16 @@ def _is_ragged(length: Any) -> bool:
     return node is not None and node.is_nested_int()
 
 
+def type_name(x: Any) -> str:
+    """Return the name of a value's type, with its module unless that is Python's own."""
+    kind = type(x)
+    return (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
 def is_tracer(value: Any) -> bool:
     """Tell whether JAX traces a value, so that nobody can know it."""
     kind = type(value)

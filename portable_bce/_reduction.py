@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from portable_bce import _arguments, _hints, _libraries
+from portable_bce import _hints, _libraries
 
 Name: TypeAlias = Literal["none", "sum", "mean", "weighted_mean"] | None
 # (xp, array, axes) -> the sum over the axes, which are kept with length 1
@@ -40,7 +41,7 @@ def reduction_of(name: Any, axis: Any, ndim: int) -> Reduction:
             f"`axis` needs a reduction; got axis={axis!r} with reduction='none'. Leave it out, "
             "or reduce by 'sum', 'mean' or 'weighted_mean'"
         )
-    return Reduction(name, () if name == "none" else _arguments.axes(axis, ndim))
+    return Reduction(name, () if name == "none" else axes(axis, ndim))
 
 
 def check_name(name: Any) -> str:
@@ -54,6 +55,33 @@ def check_name(name: Any) -> str:
             f"`reduction` must be 'none' (or None), 'sum', 'mean' or 'weighted_mean'; got {name!r}"
         )
     return name
+
+
+def axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """Return the axes to reduce over as non-negative numbers in ascending order."""
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple) else (axis,)
+    for one in given:
+        if not isinstance(one, Integral) or isinstance(one, bool):
+            mend = ". Use `tuple(axis)`" if type(axis) is list else ""
+            raise TypeError(
+                "`axis` must be an int, a tuple of ints or None; got "
+                f"{_hints.type_name(one) if _hints.is_tracer(one) else repr(axis)}"
+                f"{mend or _hints.to_number(one, 'axis', 'int')}"
+            )
+        if not ndim:
+            raise ValueError(
+                f"`axis` must be None or () for an array without dimensions; got {axis!r}"
+            )
+        if not -ndim <= int(one) < ndim:
+            raise ValueError(
+                f"`axis` must lie in [{-ndim}, {ndim}) for {ndim} dimensions; got {axis!r}"
+            )
+    found = sorted(int(one) % ndim for one in given)
+    if len(set(found)) < len(found):
+        raise ValueError(f"`axis` must not repeat an axis of {ndim} dimensions; got {axis!r}")
+    return tuple(found)
 
 
 def denominator(reduction: Reduction, shape: tuple[Any, ...]) -> float | None:

@@ -205,7 +205,7 @@ def _tree(parts: Any, x: Any, tasks: Tasks) -> Any:
     return reduction(
         parts,
         chunk=_leaf,
-        aggregate=_added,
+        aggregate=added,
         axis=tasks.job.reduction.axes,
         keepdims=True,
         concatenate=False,
@@ -226,7 +226,7 @@ def _leaf(part: tuple[Any, ...], axis: Any, keepdims: bool) -> Sums:
     return sums
 
 
-def _added(parts: Any, axis: Any, keepdims: bool, computing_meta: bool = False) -> Any:
+def added(parts: Any, axis: Any = None, keepdims: bool = True, computing_meta: bool = False) -> Any:
     """Add sums, keeping what rounds away, so that the shape of the tree does not matter."""
     if computing_meta:  # Dask asks what the nodes are like, and passes the answer that `_tree` gave
         return parts
