@@ -91,7 +91,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def shown(ratio: dict[str, float]) -> str:
-    return f"{ratio['median']:.2f} ({ratio['low']:.2f}, {ratio['high']:.2f})"
+    """Return the median, and the quartiles, which a narrow column keeps on one line."""
+    return f"{ratio['median']:.2f} ({ratio['low']:.2f},\N{NO-BREAK SPACE}{ratio['high']:.2f})"
 
 
 def power(size: int) -> str:
