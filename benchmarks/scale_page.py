@@ -14,12 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from speed_page import table
+from pages import DATA, DOCS, fill, table
 
-HERE = Path(__file__).parent
-DATA = HERE / "data" / "scale.json"
-PAGE = HERE.parent / "docs" / "scale.md"
-BEGIN, END = "<!-- benchmarks/scale_page.py writes from here -->", "<!-- to here -->"
 OURS, HAND = "portable_bce", "published formula"
 FLOAT32, MIB = 4, 2**20
 
@@ -107,15 +103,11 @@ def page(found: dict[str, Any]) -> str:
 
 def main(report: str = "") -> None:
     """Print the tables of another report, or put those of the published one into the page."""
-    text = page(json.loads(Path(report or DATA).read_text()))
+    text = page(json.loads(Path(report or DATA / "scale.json").read_text()))
     if report:
         sys.stdout.write(text + "\n")
         return
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise ValueError(f"{PAGE} must have a line {BEGIN!r} and below it a line {END!r}")
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    fill(DOCS / "scale.md", {"figures": lambda: text})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the figures of benchmarks/data/speed.json into docs/speed.md, between its markers.
+"""Write the figures of benchmarks/data/speed.json into docs/speed.md and README.md.
 
     python benchmarks/speed_page.py [another report.json]
 
@@ -14,12 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-HERE = Path(__file__).parent
-DATA = HERE / "data"
-PAGE = HERE.parent / "docs" / "speed.md"
-BEGIN, END = "<!-- benchmarks/speed_page.py writes from here -->", "<!-- to here -->"
-README = HERE.parent / "README.md"
-SUMMARY = "<!-- speed -->", "<!-- /speed -->"
+from pages import DOCS, README, fill, load, power, shown, table
+
 FLOOR = "floor: read x, y, write one, CuPy"
 OURS, PLAIN = "portable_bce", "plain"
 Pair: TypeAlias = tuple[str, str, str, str]
@@ -27,8 +23,8 @@ Pair: TypeAlias = tuple[str, str, str, str]
 BY_FORMULA: dict[Pair, str] = {
     ("numpy", OURS, name, "value_and_grad"): f"NumPy / {label}"
     for name, label in (
-        ("shortest formula", "shortest formula"),
-        ("published formula", "published formula"),
+        ("shortest formula", "shortest formula, 1/(1 + exp(-x))"),
+        ("published formula", "published formula, sigmoid by `where`"),
         ("scikit-learn", "scikit-learn"),
     )
 }
@@ -82,31 +78,6 @@ GPU = """
 Each sample waits for the device before and after. "Floor" is the cost of reading both arrays and
 writing one.
 """
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def shown(ratio: dict[str, float]) -> str:
-    """Return the median, and the quartiles, which a narrow column keeps on one line."""
-    return f"{ratio['median']:.2f} ({ratio['low']:.2f},\N{NO-BREAK SPACE}{ratio['high']:.2f})"
-
-
-def power(size: int) -> str:
-    """Write a power of ten as such."""
-    digits = str(size)
-    if size < 1000 or digits.strip("0") != "1":
-        return f"{size:,}"
-    return "10" + str(len(digits) - 1).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def load(name: str) -> dict[str, Any] | None:
-    path = DATA / f"{name}.json"
-    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return found
 
 
 def cells(run: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]:
@@ -250,15 +221,6 @@ def summary(run: dict[str, Any]) -> str:
     )
 
 
-def between(text: str, begin: str, end: str, new: str, path: Path) -> str:
-    """Replace what stands between two lines of a page."""
-    before, _, rest = text.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise ValueError(f"{path} must have a line {begin!r} and below it a line {end!r}")
-    return f"{before}{begin}\n\n{new}\n\n{end}{after}"
-
-
 def page(run: dict[str, Any]) -> str:
     request, (row, *_) = run["request"], run["request"]["rows"]
     plain = cells(run, row=PLAIN, threads=1, heap="fresh")
@@ -289,16 +251,15 @@ def page(run: dict[str, Any]) -> str:
 
 
 def main(report: str = "") -> None:
-    """Print the tables of another report, or put those of the published one into the page."""
+    """Print the tables of another report, or put those of the published one into the pages."""
     run = json.loads(Path(report).read_text()) if report else load("speed")
     if run is None:
         sys.exit("there is no benchmarks/data/speed.json: python benchmarks/speed.py makes it")
     if report:
         sys.stdout.write(page(run) + "\n")
         return
-    text = between(PAGE.read_text(), BEGIN, END, page(run), PAGE)
-    PAGE.write_text(between(text, *SUMMARY, summary(run), PAGE))
-    README.write_text(between(README.read_text(), *SUMMARY, summary(run), README))
+    fill(DOCS / "speed.md", {"speed": lambda: summary(run), "figures": lambda: page(run)})
+    fill(README, {"speed": lambda: summary(run)})
 
 
 if __name__ == "__main__":

@@ -66,7 +66,54 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A floating-point format: bits of the significand, smallest and largest exponent."""
+
+    name: str
+    bits: int
+    least: int
+    most: int
+
+    @property
+    def eps(self) -> float:
+        """The gap between 1 and the next number."""
+        return 2.0 ** (1 - self.bits)
+
+    @property
+    def smallest_normal(self) -> float:
+        """The smallest positive number of full precision."""
+        return 2.0**self.least
+
+    @property
+    def smallest(self) -> float:
+        """The smallest positive number, which is subnormal."""
+        return 2.0 ** (self.least + 1 - self.bits)
+
+    @property
+    def largest(self) -> float:
+        """The largest finite number."""
+        return (2.0 - self.eps) * 2.0**self.most
+
+    @property
+    def carrier(self) -> str:
+        """The NumPy dtype whose arrays hold its numbers: NumPy has no bfloat16 of its own."""
+        return "float32" if self.name == "bfloat16" else self.name
+
+    @property
+    def wide(self) -> str:
+        """The NumPy dtype in which errors of this format are measured."""
+        return "longdouble" if self.name == "float64" else "float64"
+
+
+FORMATS = {
+    "float16": Format("float16", 11, -14, 15),
+    "bfloat16": Format("bfloat16", 8, -126, 127),
+    "float32": Format("float32", 24, -126, 127),
+    "float64": Format("float64", 53, -1022, 1023),
+}
+DTYPES = tuple(FORMATS)
 
 ROUNDED_ONCE = 0.501
 FAITHFUL = 1.0
