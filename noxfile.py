@@ -322,9 +322,7 @@ def exhaustive(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into docs/_build/html; a warning is an error."""
-    # PyTorch, because its classes are the bases of ours: the pin that brings no CUDA.
-    torch = [one for one in group("backends") if one.startswith("torch")]
-    session.install(f"{wheel(session)}[verify]", *group("docs"), *torch)
+    session.install(f"{wheel(session)}[verify]", *group("docs"))
     options = ["-W", "-n", "--keep-going", "-b", "html"]
     session.run("sphinx-build", *options, *session.posargs, "docs", "docs/_build/html")
 

@@ -33,8 +33,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def shown(ratio: Mapping[str, float]) -> str:
-    """Write a median with its quartiles."""
-    return f"{ratio['median']:.2f} ({ratio['low']:.2f}, {ratio['high']:.2f})"
+    """Write a median with its quartiles, which a narrow column keeps on one line."""
+    return f"{ratio['median']:.2f} ({ratio['low']:.2f},\N{NO-BREAK SPACE}{ratio['high']:.2f})"
 
 
 def power(size: int) -> str:

@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import builtins
+import importlib.util
 import inspect
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
 
-import portable_bce.torch
+import portable_bce
 from portable_bce import boosting, testing
+
+
+class Absent(ModuleType):
+    """What PyTorch has, by name: a class to inherit from, or a function that does nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        found: Any = Absent(f"{self.__name__}.{name}")
+        if name[0].isupper():
+            found = type(name, (), {"__module__": self.__name__})
+        setattr(self, name, found)
+        return found
+
+    def __call__(self, function: Any) -> Any:
+        """Decorate by leaving a function as it is."""
+        return function
+
+    def __or__(self, other: object) -> Absent:
+        return self
+
+
+# The classes of portable_bce.torch inherit from PyTorch's, and PyTorch is a large download.
+if importlib.util.find_spec("torch") is None:
+    sys.modules["torch"] = Absent("torch")
+    sys.modules["torch.overrides"] = sys.modules["torch"].overrides
+import portable_bce.torch  # noqa: E402
 
 HERE = Path(__file__).parent
 SOURCE = "https://github.com/portable-bce/portable-bce/blob/main/"
