@@ -25,6 +25,7 @@ def imports(module: str) -> set[str]:
             assert not node.level, f"{module}: import from portable_bce by name"
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                is_module = inner.removeprefix("portable_bce.") in MODULES
-                found.add(inner if node.module == "portable_bce" or is_module else str(node.module))
+                known = inner.removeprefix("portable_bce.")
+                is_module = known in MODULES or f"{known}.__init__" in MODULES
+                found.add(inner if is_module else str(node.module))
     return found

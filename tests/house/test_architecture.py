@@ -4,53 +4,58 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 
 import pytest
 
+from tests import pages
 from tests.house.source import MODULES, TEXTS, imports
 
-# Each module may import from the rows above its own, and a package's modules from each other.
-ROWS = [
-    ["_formula", "_typing", "_libraries", "_contract", "_backends", "_kernels"],
-    ["_runners", "_runners.trace", "_arguments"],
-    ["_reduction"],
-    ["_job"],
-    ["_runners.plain"],
-    ["_runners.numpy", "_runners.cupy", "_runners.dask", "_runners.mlx"],
-    ["_runners.torch", "_runners.blosc2"],
-    ["_evaluate"],
-    ["functional"],
-    ["losses", "_torch_functions"],
-    ["torch"],
-    ["__init__"],
-    ["testing", "boosting"],
-    ["_machine"],
-    ["_demo", "_verify", "_bench", "_source"],
-    ["__main__"],
-]
-PACKAGES = ("_kernels", "functional", "testing", "_demo", "_verify", "_bench")
+# The page's table of modules: each may import from the rows below its own.
+TABLE = re.findall(
+    r"^\| (`[_a-z][^|]*`) \|", pages.text("docs/architecture.md").split("| modules |")[1], re.M
+)
+LAYERS = [re.findall("`(.*?)`", modules) for modules in TABLE]
+PACKAGES = ("_kernels", "testing", "_demo", "_verify", "_bench")
 # These call PyTorch: only tensors, or whoever asks for them, lead there.
 OF_TORCH = ("_runners.torch", "_torch_functions", "torch")
 # What only the command line imports, with packages of its own.
 COMMANDS = ("_demo", "_verify", "_bench", "_source")
+# What decides how the formula is evaluated.
+COMPUTING = ("_runners", "_evaluate", "_job", "_reduction", "_pullback", "_sigmoid", "_from")
 ALLOWED_OUTSIDE = {"array_api_compat", "numpy", *sys.stdlib_module_names}
 
 
-def row(name: str) -> int:
-    name = name.removesuffix(".__init__")
-    known = name if any(name in names for names in ROWS) else name.partition(".")[0]
-    return next(index for index, names in enumerate(ROWS) if known in names)
+def layer(name: str) -> int:
+    """Return the row of a module, counted from the top; the public names stand above all."""
+    package = name.partition(".")[0]
+    rows = {known: index for index, names in enumerate(LAYERS) for known in names}
+    return rows[name] if name in rows else rows[package]
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+def test_the_page_has_every_module_and_no_other() -> None:
+    named = {name for names in LAYERS for name in names}
+    existing = {name.removesuffix(".__init__") for name in MODULES} - {"__init__", "_runners"}
+    inside = {name for name in existing if name.partition(".")[0] in named}
+    assert existing <= named | inside
+    assert named <= existing
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"__init__", "_runners.__init__"}))
 def test_imports_run_downwards(name: str) -> None:
-    for found in imports(name):
-        top, _, inner = found.partition(".")
-        if top == "portable_bce" and inner and not inner.startswith("__version__"):
-            inside = any(name.startswith(a) and inner.startswith(a) for a in PACKAGES)
-            assert inside or row(inner) < row(name), f"{name} imports {inner}"
+    ours = {found for found in imports(name) if found.startswith("portable_bce")}
+    for found in ours - {"portable_bce"}:  # the public names, which commands take from the top
+        inner = found.removeprefix("portable_bce.")
+        inside = any(name.startswith(a) and inner.startswith(a) for a in PACKAGES)
+        assert inside or layer(inner) > layer(name.removesuffix(".__init__")), f"imports {inner}"
+
+
+def test_only_commands_import_the_public_names() -> None:
+    """Whatever the public names are made of cannot be imported from the top."""
+    importing = {name for name in MODULES if "portable_bce" in imports(name)}
+    assert {name.partition(".")[0] for name in importing} <= {"__main__", "_machine", *COMMANDS}
 
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if not name.startswith(COMMANDS)))
@@ -86,7 +91,9 @@ def test_only_the_formula_takes_an_exponential_or_a_logarithm() -> None:
     MLX's runner lends the formula an exponential.
     """
     for name in set(MODULES) - {"_runners.mlx"}:
-        if name.startswith(("_runners", "_evaluate", "_job", "_reduction", "functional", "losses")):
+        if name.startswith(
+            ("_runners", "_evaluate", "_job", "_reduction", "_pullback", "_sigmoid", "_from")
+        ):
             for node in ast.walk(MODULES[name]):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                     assert node.func.attr not in ("exp", "expm1", "log", "log1p"), name

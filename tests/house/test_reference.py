@@ -26,7 +26,7 @@ MODULES = (
     "portable_bce.testing.ulp",
 )
 # Their names are those of portable_bce itself.
-REEXPORTED = {"portable_bce.functional", "portable_bce.losses"}
+REEXPORTED = {"portable_bce.losses"}
 # Numbers in, a number out; what takes nothing; a table with a default; and records.
 NEVER_RAISE = {
     "portable_bce.testing.reference",

@@ -29,7 +29,7 @@ MODULE = "portable_bce/_kernels/_compiled.abi3.so"
 # What serves the repository and not who unpacks the sdist.
 APART = (".ci", ".github", ".gitattributes", ".pre-commit-config.yaml")
 
-PUBLIC = ("portable_bce", "portable_bce.boosting", "portable_bce.functional", "portable_bce.losses")
+PUBLIC = ("portable_bce", "portable_bce.boosting", "portable_bce.losses")
 # module -> (the package that it misses, the extra that brings it)
 EXTRAS = {"portable_bce.torch": ("PyTorch", "torch"), "portable_bce.testing": ("mpmath", "verify")}
 COMMANDS = {"demo": "demo", "verify": "verify", "bench": "verify"}

@@ -1,4 +1,4 @@
-"""Loss and a pullback: reverse-mode differentiation for whoever keeps a tape."""
+"""Loss and pullback: reverse-mode differentiation, for frameworks that keep a tape."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import Any
 
 from portable_bce import _arguments, _libraries
 from portable_bce._evaluate import evaluate, scaled
-from portable_bce._job import Job
+from portable_bce._formula import with_logits, with_probabilities
+from portable_bce._job import Job, job_of
 from portable_bce._reduction import Name
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType, Pullback
-from portable_bce.functional._logits import logits_job
-from portable_bce.functional._probabilities import probabilities_job
 
 
 def bce_with_logits_vjp(
@@ -69,19 +68,9 @@ def bce_with_logits_vjp(
     >>> grad_targets
     array([ 0., -6.])
     """
-    job = logits_job(
-        ("loss", "grad"),
-        logits,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-    )
-    return _vjp(job, "logits")
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype)
+    job = job_of(with_logits, ("loss", "grad"), logits, targets, *options)
+    return _vjp(job)
 
 
 def bce_vjp(
@@ -127,31 +116,20 @@ def bce_vjp(
     >>> pullback()
     (array([-2.  , -1.25]), array([ 0.        , -1.38629436]))
     """
-    job = probabilities_job(
-        ("loss", "grad"),
-        probabilities,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-        eps,
-    )
-    return _vjp(job, "probabilities")
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype, eps)
+    job = job_of(with_probabilities, ("loss", "grad"), probabilities, targets, *options)
+    return _vjp(job)
 
 
-def _vjp(job: Job, first: str) -> tuple[Any, Pullback[Any]]:
+def _vjp(job: Job) -> tuple[Any, Pullback[Any]]:
     """Evaluate loss and derivative in one pass, and return the loss and the pullback."""
-    # In the compute dtype: a float16 gradient of a mean over 10^5 elements has already
-    # underflown when a loss scale, passed as the cotangent, comes to save it.
+    # The derivative stays in the compute dtype. A float16 gradient of a mean over 10^5 elements
+    # would underflow before the cotangent, a loss scale, could prevent that.
     job = job._replace(round_derivatives=False)
     loss, slope = evaluate(job)
 
     def pullback(cotangent: Any = 1.0, *, targets: bool = True) -> tuple[Any, Any]:
-        factor = _factor(cotangent, loss.shape, first, job)
+        factor = _factor(cotangent, loss.shape, job)
         by_x = scaled(job.arguments, slope, factor, job.arguments.result_dtype)
         return by_x, _by_targets(job, factor) if targets else None
 
@@ -159,7 +137,7 @@ def _vjp(job: Job, first: str) -> tuple[Any, Pullback[Any]]:
 
 
 def _by_targets(job: Job, factor: Any) -> Any:
-    """Return the cotangent's product with the derivative by the targets, in their dtype."""
+    """Return the derivative with respect to the targets, times the cotangent, in their dtype."""
     given = job.arguments
     targets, dtype = given.targets, given.result_dtype
     is_number = isinstance(targets, float)
@@ -169,11 +147,11 @@ def _by_targets(job: Job, factor: Any) -> Any:
     return scaled(given, slope, factor, dtype, sums=is_number)
 
 
-def _factor(cotangent: Any, shape: tuple[Any, ...], first: str, job: Job) -> Any:
+def _factor(cotangent: Any, shape: tuple[Any, ...], job: Job) -> Any:
     """Return the cotangent as a factor that broadcasts against the elementwise derivative."""
     given, xp = job.arguments, job.arguments.xp
     factor = _arguments.number_or_array(
-        xp, cotangent, "cotangent", first, given.device, _arguments.FLOATING
+        xp, cotangent, "cotangent", job.first, given.device, _arguments.FLOATING
     )
     if isinstance(factor, float):
         return factor

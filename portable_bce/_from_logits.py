@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from portable_bce._arguments import check_arguments
 from portable_bce._evaluate import evaluate
 from portable_bce._formula import with_logits
-from portable_bce._job import Job
-from portable_bce._reduction import Name, reduction_of
+from portable_bce._job import job_of
+from portable_bce._reduction import Name
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType
 
 
@@ -52,9 +51,9 @@ def bce_with_logits(
     axis : int, tuple of int or None, default None
         Axes to reduce over, None for all.
     compute_dtype : dtype, optional
-        A wider floating dtype to compute in. Operation by operation, float16 and bfloat16
-        are computed in float32 as it is, and float32 computed in float64 is correctly
-        rounded, nearly always. The compiled kernels compute in float64 in any case.
+        A wider floating dtype to compute in. Without it, float16 and bfloat16 are computed in
+        float32. With float64, nearly every float32 result is correctly rounded. The compiled
+        kernels always compute in float64.
 
     Returns
     -------
@@ -73,7 +72,7 @@ def bce_with_logits(
     See Also
     --------
     bce_with_logits_value_and_grad, bce_with_logits_grad_and_hess, bce_with_logits_vjp
-    check_inputs : looks for targets outside [0, 1] and NaN, which nothing here does.
+    check_inputs : finds targets outside [0, 1] and NaN; no other function reads values.
 
     Notes
     -----
@@ -83,9 +82,8 @@ def bce_with_logits(
     loss is within 4.4 ULP. Sums are accumulated in float64 where the device has it, otherwise
     pairwise.
 
-    Maechler, *Accurately computing log(1 - exp(-|a|))* (2012), treats softplus alone. That
-    the whole loss stays right, for soft labels and under differentiation too, is what the
-    arrangement in the module ``portable_bce._formula`` adds.
+    Source: Maechler, *Accurately computing log(1 - exp(-|a|))* (2012), for softplus alone. The
+    module ``portable_bce._formula`` extends it to the loss, to soft labels and to derivatives.
 
     Examples
     --------
@@ -96,18 +94,8 @@ def bce_with_logits(
     >>> bce_with_logits(np.asarray([40.0, np.inf]), np.asarray([1, 1]), reduction="none")
     array([4.24835426e-18, 0.00000000e+00])
     """
-    job = logits_job(
-        ("loss",),
-        logits,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-    )
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype)
+    job = job_of(with_logits, ("loss",), logits, targets, *options)
     loss: ArrayT
     (loss,) = evaluate(job)
     return loss
@@ -163,18 +151,8 @@ def bce_with_logits_value_and_grad(
     >>> loss, grad
     (np.float32(0.6931472), array([ 5.0000000e-01, -1.9287499e-22], dtype=float32))
     """
-    job = logits_job(
-        ("loss", "grad"),
-        logits,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-    )
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype)
+    job = job_of(with_logits, ("loss", "grad"), logits, targets, *options)
     loss, grad = evaluate(job)
     return loss, grad
 
@@ -193,8 +171,8 @@ def bce_with_logits_grad_and_hess(
 ) -> tuple[ArrayT, ArrayT]:
     """Gradient and Hessian diagonal of binary cross-entropy from logits, in one pass.
 
-    For Newton's method and for boosting, which want the derivatives of each element's own
-    loss: ask for ``reduction="none"`` (or "sum") there.
+    Newton's method and boosting need the derivatives of each element's own loss: pass
+    ``reduction="none"`` (or "sum") for them.
 
     Parameters
     ----------
@@ -222,43 +200,7 @@ def bce_with_logits_grad_and_hess(
     >>> bce_with_logits_grad_and_hess(np.asarray([0.0, 50.0]), 1, reduction="none")
     (array([-5.00000000e-01, -1.92874985e-22]), array([2.50000000e-01, 1.92874985e-22]))
     """
-    job = logits_job(
-        ("grad", "hess"),
-        logits,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-    )
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype)
+    job = job_of(with_logits, ("grad", "hess"), logits, targets, *options)
     grad, hess = evaluate(job)
     return grad, hess
-
-
-def logits_job(
-    outputs: tuple[str, ...],
-    logits: Array,
-    targets: ArrayOrScalar,
-    reduction: Name,
-    axis: int | tuple[int, ...] | None,
-    weight: ArrayOrScalar | None,
-    pos_weight: ArrayOrScalar | None,
-    label_smoothing: float,
-    where: Array | None,
-    compute_dtype: DType | None,
-) -> Job:
-    """Return what is asked, checked."""
-    arguments = check_arguments(
-        "logits",
-        logits,
-        targets,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-    )
-    return Job(with_logits, arguments, reduction_of(reduction, axis, logits.ndim), outputs)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from portable_bce._arguments import check_arguments
 from portable_bce._evaluate import evaluate
 from portable_bce._formula import with_probabilities
-from portable_bce._job import Job
-from portable_bce._reduction import Name, reduction_of
+from portable_bce._job import job_of
+from portable_bce._reduction import Name
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType
 
 
@@ -29,8 +28,8 @@ def bce(
 
         loss = -w (p y log q + (1 - y) log(1 - q)),    0 log 0 = 0.
 
-    Prefer `bce_with_logits` where the logits are at hand: a probability near 1 has rounded
-    the logit away before this function sees it.
+    Prefer `bce_with_logits` if you have the logits: near 1 a probability has already lost the
+    digits of its logit.
 
     Parameters
     ----------
@@ -41,8 +40,8 @@ def bce(
     weight, pos_weight, label_smoothing, where, reduction, axis, compute_dtype
         As for `bce_with_logits`.
     eps : float, optional
-        Clamps probabilities to [eps, 1 - eps], so that the loss stays finite; the gradient
-        is 0 where it does. By default certain and wrong costs infinity.
+        Clamps probabilities to [eps, 1 - eps], so that the loss stays finite. The gradient is
+        0 where it clamps. By default the loss of a certain and wrong probability is infinite.
 
     Returns
     -------
@@ -57,7 +56,7 @@ def bce(
 
     See Also
     --------
-    check_inputs : looks for probabilities outside [0, 1], which nothing here does.
+    check_inputs : finds probabilities outside [0, 1]; no other function reads values.
 
     Notes
     -----
@@ -74,19 +73,8 @@ def bce(
     >>> bce(np.asarray([0.5, 1.0, 0.0]), np.asarray([1, 1, 1]), reduction="none")
     array([0.69314718, 0.        ,        inf])
     """
-    job = probabilities_job(
-        ("loss",),
-        probabilities,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-        eps,
-    )
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype, eps)
+    job = job_of(with_probabilities, ("loss",), probabilities, targets, *options)
     loss: ArrayT
     (loss,) = evaluate(job)
     return loss
@@ -137,19 +125,8 @@ def bce_value_and_grad(
     >>> grad
     array([-1. , -0.5])
     """
-    job = probabilities_job(
-        ("loss", "grad"),
-        probabilities,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-        eps,
-    )
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype, eps)
+    job = job_of(with_probabilities, ("loss", "grad"), probabilities, targets, *options)
     loss, grad = evaluate(job)
     return loss, grad
 
@@ -181,8 +158,9 @@ def bce_grad_and_hess(
     grad : array of the shape, dtype and device of `probabilities`
         As `bce_value_and_grad` returns it, bit for bit.
     hess : array of the shape, dtype and device of `probabilities`
-        Second derivative by each probability, w (p y / q^2 + (1 - y) / (1 - q)^2), each
-        quotient 0 where its numerator is, divided by the denominator of the reduction.
+        Second derivative with respect to each probability,
+        w (p y / q^2 + (1 - y) / (1 - q)^2), each quotient 0 where its numerator is, divided by
+        the denominator of the reduction.
 
     Raises
     ------
@@ -196,48 +174,7 @@ def bce_grad_and_hess(
     >>> bce_grad_and_hess(np.asarray([0.5, 0.1]), np.asarray([1, 0]), reduction="none")
     (array([-2.        ,  1.11111111]), array([4.       , 1.2345679]))
     """
-    job = probabilities_job(
-        ("grad", "hess"),
-        probabilities,
-        targets,
-        reduction,
-        axis,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-        eps,
-    )
+    options = (reduction, axis, weight, pos_weight, label_smoothing, where, compute_dtype, eps)
+    job = job_of(with_probabilities, ("grad", "hess"), probabilities, targets, *options)
     grad, hess = evaluate(job)
     return grad, hess
-
-
-def probabilities_job(
-    outputs: tuple[str, ...],
-    probabilities: Array,
-    targets: ArrayOrScalar,
-    reduction: Name,
-    axis: int | tuple[int, ...] | None,
-    weight: ArrayOrScalar | None,
-    pos_weight: ArrayOrScalar | None,
-    label_smoothing: float,
-    where: Array | None,
-    compute_dtype: DType | None,
-    eps: float | None,
-) -> Job:
-    """Return what is asked, checked."""
-    arguments = check_arguments(
-        "probabilities",
-        probabilities,
-        targets,
-        weight,
-        pos_weight,
-        label_smoothing,
-        where,
-        compute_dtype,
-        eps,
-    )
-    return Job(
-        with_probabilities, arguments, reduction_of(reduction, axis, probabilities.ndim), outputs
-    )
