@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 import array_api_compat.numpy
 import numpy as np
 
-from portable_bce._arguments import Arguments, Shape
+from portable_bce._arguments import Arguments
+from portable_bce._hints import Shape
 from portable_bce._job import Job
 from portable_bce._reduction import denominator
 from portable_bce._runners.dask import Evaluate, Sums, Tasks, added
