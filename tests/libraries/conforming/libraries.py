@@ -74,9 +74,10 @@ def computed_by_cubed(function: Function, arrays: dict[str, Any]) -> Arrays:
     results = function(**arrays)
     # The threads of Cubed's usual executor do not know that NumPy is silent here.
     executor = create_executor("single-threaded")
-    if isinstance(results, tuple):
-        return tuple(cubed.compute(*results, executor=executor))
-    return results.compute(executor=executor)
+    with np.errstate(all="ignore"):  # it computes now, and not when we are called
+        if isinstance(results, tuple):
+            return tuple(cubed.compute(*results, executor=executor))
+        return results.compute(executor=executor)
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,8 @@ class Library:
         """Return the results of a function of NumPy's arrays, which the library computes."""
         arrays = {name: self.of(one) for name, one in operands.items() if is_array(one)}
         numbers = {name: one for name, one in operands.items() if not is_array(one)}
-        with np.errstate(all="ignore"):  # a lazy library computes when it is asked for numbers
-            results = self.call(lambda **given: function(**given, **numbers), arrays)
-            if isinstance(results, tuple):
-                return tuple(map(self.numpy, results))
-            return self.numpy(results)
+        results = self.call(lambda **given: function(**given, **numbers), arrays)
+        return tuple(map(self.numpy, results)) if isinstance(results, tuple) else self.numpy(results)
 
     @property
     def is_compiled(self) -> bool:

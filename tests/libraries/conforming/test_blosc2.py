@@ -9,6 +9,7 @@ import pytest
 
 import portable_bce
 from portable_bce import _contract as contract
+from portable_bce import _libraries
 from portable_bce.testing import ulp
 from tests.libraries.conforming.libraries import named, names_here
 
@@ -72,3 +73,9 @@ def test_counted_mean_is_rounded_once_in_the_dtype_of_the_logits(blosc2: Any, dt
     slope = portable_bce.bce_with_logits_value_and_grad(x, 1.0, where=where)[1]
     assert grad.dtype == dtype
     assert ulp.distance(grad[()], slope).max() <= contract.COUNTED + contract.SUM
+
+
+def test_cast_that_does_nothing_is_not_asked_for(blosc2: Any) -> None:
+    """Blosc2 refuses such a cast without a copy, and copies otherwise."""
+    x = blosc2.asarray(X)
+    assert _libraries.cast(blosc2, x, x.dtype) is x
