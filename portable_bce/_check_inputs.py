@@ -92,7 +92,7 @@ def _report(
         return
     bad = broken_by(_libraries.cast(xp, value, given.compute_dtype))
     if given.where is not None:
-        bad = _shrunk(xp, _padded(bad & given.where), value.shape)
+        bad = _shrunk(xp, _indexable(bad & given.where), value.shape)
     # Not count_nonzero and argmax: array-api-strict's device without int64 has neither.
     counting = xp.__array_namespace_info__().default_dtypes(device=given.device)["indexing"]
     count = int(xp.sum(xp.astype(bad, counting), dtype=counting))
@@ -100,10 +100,10 @@ def _report(
         if any(map(unknown, bad.shape)):  # Dask's; it takes no minimum over empty chunks
             bad, value = (one.copy().compute_chunk_sizes().rechunk("auto") for one in (bad, value))
         size = value.numel() if _is_jagged(value) else math.prod(value.shape)
-        index, alone = _first(xp, _padded(bad), counting, given.device)
+        index, alone = _first(xp, _indexable(bad), counting, given.device)
         raise ValueError(
             f"`{name}` must {rule}; {count} of {size} {instead}, "
-            f"the first is {_only(xp, alone, _padded(value), counting)} at index {index}"
+            f"the first is {_only(xp, alone, _indexable(value), counting)} at index {index}"
         )
 
 
@@ -112,9 +112,11 @@ def _is_jagged(x: Any) -> bool:
     return getattr(x, "is_nested", False)
 
 
-def _padded(x: Any) -> Any:
-    """Return a tensor whose rows are equally long, whatever they were."""
-    return x.to_padded_tensor(padding=0) if _is_jagged(x) else x
+def _indexable(x: Any) -> Any:
+    """Return jagged rows padded to one length, and the parts of a DTensor as one tensor."""
+    if _is_jagged(x):
+        return x.to_padded_tensor(padding=0)
+    return x.full_tensor() if hasattr(x, "full_tensor") else x
 
 
 def _shrunk(xp: Any, bad: Any, shape: tuple[int, ...]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ import numpy as np
 from portable_bce._arguments import Arguments
 from portable_bce._formula import denominator_terms
 from portable_bce._job import Job
-from portable_bce._libraries import cast, library
+from portable_bce._libraries import bits, cast, has_float64, kind, library
 from portable_bce._reduction import Total, denominator
 
 Operands = tuple[Any, Any, Any, Any]
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Plain:
         if self.namespace is not None:
             job = job._replace(arguments=self.readable(job.arguments))
         with quiet(job.arguments.xp):
+            job = widened(job)
             divisor = divisor_of(job, self.total)
             values = elements(job, operands(job.arguments), divisor)
             return tuple(
@@ -43,6 +46,25 @@ class Plain:
     def readable(self, given: Arguments) -> Arguments:
         """Return the same with a namespace that keeps to the standard."""
         return given if self.namespace is None else given._replace(xp=self.namespace(given.xp))
+
+
+def widened(job: Job) -> Job:
+    """Return the job in float64 if a weight may lie beyond the range of the compute dtype.
+
+    A weight of 1e39 is infinite in float32, and infinity times 0 is NaN.
+    """
+    given = job.arguments
+
+    def is_wide(weight: Any) -> bool:
+        if weight is None or isinstance(weight, float):
+            return weight is not None and _LARGEST < abs(weight) < math.inf
+        return kind(given.xp, weight.dtype) == "floating" and bits(given.xp, weight.dtype) > 32
+
+    if not (is_wide(given.weight) or is_wide(given.pos_weight)):
+        return job
+    if bits(given.xp, given.compute_dtype) > 32 or not has_float64(given.xp, given.device):
+        return job
+    return job._replace(arguments=given._replace(compute_dtype=given.xp.float64))
 
 
 def divisor_of(job: Job, total: Total) -> Any:
