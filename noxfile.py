@@ -128,6 +128,13 @@ def tests(session: nox.Session) -> None:
     run_tests(session, "-n", "auto", *session.posargs, require="cpu")
 
 
+@nox.session
+def thorough(session: nox.Session) -> None:
+    """Test the built wheel on every CPU backend, with ten times as many drawn examples."""
+    session.posargs.insert(0, "--hypothesis-profile=thorough")
+    tests(session)
+
+
 @nox.session(python=["3.11", "3.12", "3.13"])
 def minimum(session: nox.Session) -> None:
     """Test NumPy alone: the lowest versions on the oldest Python, the newest on the others.
@@ -138,7 +145,7 @@ def minimum(session: nox.Session) -> None:
     pins = lowest if session.python == "3.11" else []
     row = REQUIRED_ROW if session.python == "3.12" else "plain"
     session.install(wheel(session, row), *pins, *group("test"))
-    run_tests(session, "-n", "auto", "-r", "fE", *session.posargs, require="numpy", row=row)
+    run_tests(session, "-n", "auto", *session.posargs, require="numpy", row=row)
 
 
 @nox.session
@@ -155,7 +162,7 @@ def sanitized(session: nox.Session) -> None:
     # Python never frees all that it allocates, so leaks are not looked for.
     sanitizer = {"LD_PRELOAD": str(library).strip(), "ASAN_OPTIONS": "detect_leaks=0"}
     # A report ends the process that writes it, before pytest could show what it captured.
-    arguments = ("-n", "auto", "-r", "fE", "--capture", "sys", *session.posargs)
+    arguments = ("-n", "auto", "--capture", "sys", *session.posargs)
     # A sanitizer takes memory of its own.
     arguments = (*arguments, "-k", "not resident_memory and not too_little_memory")
     run_tests(session, *arguments, require="numpy", row="compiled", **sanitizer)
@@ -237,7 +244,7 @@ def package(session: nox.Session) -> None:
     numpy, packaging = ("build", "primitives"), ("package", "release")
     files = [f"tests/libraries/numpy/test_{name}.py" for name in numpy]
     files += [f"tests/release/test_{name}.py" for name in packaging]
-    session.run("pytest", *files, "-r", "fE", env=environment)
+    session.run("pytest", *files, env=environment)
 
 
 @nox.session
@@ -276,23 +283,30 @@ def verify(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Time all that docs/speed.md publishes, and write it: ten minutes, on a quiet machine.
 
-    With options, bench runs with these, and nothing is written.
+    With options, a part of it is timed and printed, and nothing is written.
     """
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
     if session.posargs:
-        session.run("portable-bce", "bench", *session.posargs)
+        session.run("python", "benchmarks/bench.py", *session.posargs)
         return
     for script in ("speed", "speed_page", "draw"):
         session.run("python", f"benchmarks/{script}.py")
 
 
 @nox.session
+def peers(session: nox.Session) -> None:
+    """Measure the errors of what others call: `nox -s peers -- --dtype float32`."""
+    session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
+    session.run("python", "benchmarks/peers.py", *session.posargs)
+
+
+@nox.session
 def exhaustive(session: nox.Session) -> None:
     """Measure and write docs/accuracy.md, and the laws in docs/testing.md: 1.5 hours, two cores."""
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
-    session.run("python", "docs/accuracy/measure.py", *session.posargs)
-    for script in ("page", "picture", "laws"):
-        session.run("python", f"docs/accuracy/{script}.py")
+    session.run("python", "benchmarks/accuracy.py", *session.posargs)
+    for script in ("accuracy_page", "accuracy_picture", "laws_page"):
+        session.run("python", f"benchmarks/{script}.py")
 
 
 @nox.session
@@ -309,6 +323,6 @@ def docs(session: nox.Session) -> None:
 def pictures(session: nox.Session) -> None:
     """Draw the pictures of the documentation again, from runs and from the reports of runs."""
     session.install(f"{wheel(session)}[demo]", *group("backends"))
-    scripts = ("docs/accuracy/picture", "docs/pictures/tail", "docs/pictures/architecture")
+    scripts = ("benchmarks/accuracy_picture", "docs/pictures/tail", "docs/pictures/architecture")
     for script in (*scripts, "benchmarks/draw"):
         session.run("python", f"{script}.py")

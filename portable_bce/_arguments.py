@@ -91,6 +91,7 @@ def check_arguments(
         dtype_kind(xp, x, first, FLOATING)
         working = working_dtype(xp, dtype, device, compute_dtype)
     if is_torch and type(targets) is type(x):
+        check_layout(xp, targets, "targets")
         dtype_kind(xp, targets, "targets", REAL)
         if targets.device != device:
             same_device(targets, "targets", first, device)
@@ -169,7 +170,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 def namespace(name: str, x: Any) -> Any:
     """Return the array API namespace of the first argument."""
-    xp = _namespace(x)
+    xp = _namespace(name, x)
     if xp is None:
         raise TypeError(
             f"`{name}` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, "
@@ -181,19 +182,44 @@ def namespace(name: str, x: Any) -> Any:
     return xp
 
 
-def _namespace(x: Any) -> Any:
+def _namespace(name: str, x: Any) -> Any:
     """Return the namespace of an array, None for anything else."""
     if type(x) is np.ndarray:  # as below, in a tenth of the time
         return array_api_compat.numpy
     if _libraries.is_torch(x):
         from array_api_compat import torch as xp  # noqa: PLC0415  only here is it known to be there
 
+        check_layout(xp, x, name)
         return xp
     if isinstance(x, np.ndarray):  # numpy.matrix, too, which some versions of the library refuse
         return array_api_compat.numpy
     if isinstance(x, type) or not is_array_api_obj(x):
         return None
-    return array_namespace(x)
+    xp = array_namespace(x)
+    if library(xp) == "torch":  # of a subclass
+        check_layout(xp, x, name)
+    return xp
+
+
+def check_layout(torch: Any, x: Any, name: str) -> None:
+    """Refuse tensors that PyTorch's own operations take some of the time, or not at all."""
+    if type(x).__name__ == "MaskedTensor":
+        raise TypeError(
+            f"`{name}` must be a tensor without a mask of its own; got {type_name(x)}. Use "
+            f"`{name}.get_data()` and `where={name}.get_mask()`"
+        )
+    if x.layout is torch.strided:
+        if x.is_nested:
+            raise TypeError(
+                f"`{name}` must be a dense or a jagged tensor; got a nested one of layout "
+                f"torch.strided. Use `torch.nested.as_nested_tensor({name}.unbind(), "
+                "layout=torch.jagged)`"
+            )
+    elif x.layout is not torch.jagged:
+        raise TypeError(
+            f"`{name}` must be a dense tensor; got one of layout {x.layout}. Use "
+            f"`{name}.to_dense()`"
+        )
 
 
 def is_masked(x: Any) -> bool:
@@ -225,7 +251,7 @@ def same_library(
     """Require an array of ``xp``, or of NumPy where ``xp`` traces what NumPy computes."""
     if is_masked(x):
         refuse_mask(xp, x, name, first, kinds, device)
-    other = _namespace(x)
+    other = _namespace(name, x)
     traces = other is array_api_compat.numpy and getattr(xp, "ndarray", None) is np.ndarray
     if other is not xp and not traces:
         wanted = "a bool array" if kinds == BOOL else "a Python scalar or an array"
@@ -256,10 +282,11 @@ def dtype_kind(xp: Any, x: Any, name: str, allowed: tuple[str, ...]) -> None:
     """Require an array whose dtype is of one of the kinds named."""
     kind = _libraries.kind(xp, x.dtype)
     if kind not in allowed:
-        raise TypeError(
-            f"`{name}` must have {_WORDS[allowed]}; got {x.dtype}. "
-            f"{_hints.to_dtype(x, name, allowed, kind)}"
-        )
+        if getattr(x, "is_quantized", False):
+            mend = f"Use `{name}.dequantize()`"
+        else:
+            mend = _hints.to_dtype(x, name, allowed, kind)
+        raise TypeError(f"`{name}` must have {_WORDS[allowed]}; got {x.dtype}. {mend}")
 
 
 def number_or_array(
@@ -303,7 +330,8 @@ def same_shape(found: Shape, expected: Shape, name: str, first: str, xp: Any) ->
         index = _hints.index(found, expected)
         mend = f"Use `{name}{index}`" if index else "One is needed for each element"
     raise ValueError(
-        f"`{name}` must have the shape of `{first}`, {show(expected)}; got {show(found)}. {mend}"
+        f"`{name}` must have the shape of `{first}`, {show(expected)}; got {show(found)}. "
+        f"{_hints.on_offsets(name, first, found, expected) or mend}"
     )
 
 
@@ -313,7 +341,8 @@ def broadcastable(found: Shape, expected: Shape, name: str, first: str) -> None:
         return
     raise ValueError(
         f"`{name}` must broadcast to the shape of `{first}`, {show(expected)}, without "
-        f"expanding it; got {show(found)}. {_behind(name, found, expected)}"
+        f"expanding it; got {show(found)}. "
+        f"{_hints.on_offsets(name, first, found, expected) or _behind(name, found, expected)}"
     )
 
 

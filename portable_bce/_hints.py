@@ -209,6 +209,22 @@ def show(shape: Shape) -> str:
     return f"({inner},)" if len(shape) == 1 else f"({inner})"
 
 
+def on_offsets(name: str, first: str, found: Shape, expected: Shape) -> str:
+    """Say how to give a jagged tensor the rows of another: PyTorch compares no lengths of rows."""
+    if any(map(_is_ragged, found)) and any(map(_is_ragged, expected)):
+        return (
+            f"If their rows are equally long, use `torch.nested.nested_tensor_from_jagged("
+            f"{name}.values(), {first}.offsets())`"
+        )
+    return ""
+
+
+def _is_ragged(length: Any) -> bool:
+    """Tell whether a length differs from row to row, as one of PyTorch's jagged tensors does."""
+    node = getattr(length, "node", None)
+    return node is not None and node.is_nested_int()
+
+
 def is_tracer(value: Any) -> bool:
     """Tell whether JAX traces a value, so that nobody can know it."""
     kind = type(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import device, is_jax_array
+from array_api_compat import device, is_cupy_array, is_dask_array, is_jax_array, is_torch_array
 
 # ml_dtypes' bfloat16 is an extension dtype to NumPy and Dask, whose isdtype and finfo
 # raise on it; every library that has a bfloat16 prints it so.
@@ -150,3 +150,19 @@ def device_of(x: Any) -> Any:
         return device(x)
     except AttributeError:  # neither the attribute nor a library that is known to have none
         return None
+
+
+def to_numpy(xp: Any, array: Any) -> np.ndarray[Any, Any]:
+    """Copy an array to NumPy, bfloat16 as float32, which holds it exactly.
+
+    The public functions never read a value: this is for the commands, the testing kit and tests.
+    """
+    if str(array.dtype) in _BFLOAT16:
+        array = xp.astype(array, xp.float32)
+    if is_torch_array(array):
+        array = array.detach().cpu().numpy()
+    elif is_cupy_array(array):
+        array = array.get()
+    elif is_dask_array(array):
+        array = array.compute()
+    return np.asarray(array)

@@ -65,13 +65,14 @@ def denominator(reduction: Reduction, shape: tuple[Any, ...]) -> float | None:
     return length
 
 
-def is_counted(reduction: Reduction, shape: tuple[Any, ...], weight: Any, where: Any) -> bool:
+def is_counted(reduction: Reduction, x: Any, weight: Any, where: Any) -> bool:
     """Tell whether the denominator depends on more than the shape."""
     if reduction.name in ("none", "sum"):
         return False
     weighted = reduction.name == "weighted_mean" and weight is not None
-    open_ended = any(_hints.unknown(shape[axis]) for axis in reduction.axes)
-    return where is not None or weighted or open_ended
+    unknown = any(_hints.unknown(x.shape[axis]) for axis in reduction.axes)
+    is_jagged = getattr(x, "is_nested", False)  # PyTorch has no number for the length of its rows
+    return where is not None or weighted or unknown or is_jagged
 
 
 def widest(xp: Any, device: Any) -> Any:
@@ -85,7 +86,11 @@ def library_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
     For libraries that sum in trees or cascades themselves (PyTorch, CuPy, XLA).
     """
     wide = widest(xp, _libraries.device_of(x)) if _libraries.bits(xp, x.dtype) < 64 else None
-    return xp.sum(x, axis=axes, keepdims=True, dtype=wide or x.dtype) if axes else x
+    dtype = wide or x.dtype
+    if len(axes) == x.ndim and getattr(x, "is_nested", False):
+        # PyTorch differentiates no other sum of a jagged tensor.
+        return xp.reshape(xp.sum(x, dtype=dtype), (1,) * x.ndim)
+    return xp.sum(x, axis=axes, keepdims=True, dtype=dtype) if axes else x
 
 
 def pairwise_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
