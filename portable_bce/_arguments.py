@@ -27,6 +27,8 @@ _NUMPY = {
     np.dtype(np.float32): np.dtype(np.float32),
     np.dtype(np.float64): np.dtype(np.float64),
 }
+# Below it lie the numbers of NumPy's own dtypes. A dtype of ml_dtypes calls itself floating, too.
+_OWN = 24
 
 
 class Arguments(NamedTuple):
@@ -94,7 +96,12 @@ def check_arguments(
         dtype_kind(xp, targets, "targets", REAL)
         if targets.device != device:
             same_device(targets, "targets", first, device)
-    elif not (is_numpy and type(targets) is np.ndarray and targets.dtype.kind in "fiub"):
+    elif not (
+        is_numpy
+        and type(targets) is np.ndarray
+        and targets.dtype.kind in "fiub"
+        and targets.dtype.num < _OWN
+    ):
         targets = number_or_array(xp, targets, "targets", first, device, REAL, shape)
     if type(targets) is not float and targets.shape != shape:
         same_shape(targets.shape, shape, "targets", first, xp)

@@ -10,6 +10,8 @@ from portable_bce import _libraries
 from portable_bce._arguments import Arguments, check_arguments
 from portable_bce._evaluate import readable
 from portable_bce._hints import unknown
+from portable_bce._libraries import cast, library
+from portable_bce._runners.plain import quiet
 from portable_bce._typing import Array, ArrayOrScalar
 
 
@@ -90,21 +92,26 @@ def _report(
         if broken_by(value):
             raise ValueError(f"`{name}` must {rule}; got {value}")
         return
-    bad = broken_by(_libraries.cast(xp, value, given.compute_dtype))
+    with quiet(xp):
+        # NumPy's row reads weights in their own dtype, where 1e300 is finite.
+        is_read_as_it_is = library(xp) == "numpy" and value.dtype.kind == "f"
+        bad = broken_by(value if is_read_as_it_is else cast(xp, value, given.compute_dtype))
     if given.where is not None:
         bad = _shrunk(xp, _indexable(bad & given.where), value.shape)
     # Not count_nonzero and argmax: array-api-strict's device without int64 has neither.
     counting = xp.__array_namespace_info__().default_dtypes(device=given.device)["indexing"]
-    count = int(xp.sum(xp.astype(bad, counting), dtype=counting))
+    count = int(_computed(xp.sum(cast(xp, bad, counting), dtype=counting)))
     if count:
         if any(map(unknown, bad.shape)):  # Dask's; it takes no minimum over empty chunks
             bad, value = (one.copy().compute_chunk_sizes().rechunk("auto") for one in (bad, value))
         size = value.numel() if _is_jagged(value) else math.prod(value.shape)
-        index, alone = _first(xp, _indexable(bad), counting, given.device)
-        raise ValueError(
-            f"`{name}` must {rule}; {count} of {size} {instead}, "
-            f"the first is {_only(xp, alone, _indexable(value), counting)} at index {index}"
-        )
+        try:
+            index, alone = _first(xp, _indexable(bad), counting, given.device)
+            first = _only(xp, alone, _indexable(value), counting)
+            place = f", the first is {first} at index {index}"
+        except NotImplementedError:  # Dask's array expressions have no `where` yet
+            place = ""
+        raise ValueError(f"`{name}` must {rule}; {count} of {size} {instead}{place}")
 
 
 def _is_jagged(x: Any) -> bool:
@@ -139,7 +146,7 @@ def _first(xp: Any, bad: Any, counting: Any, device: Any) -> tuple[tuple[int, ..
         first = xp.min(xp.where(row, place, length))
         ahead, behind = (None,) * axis, (None,) * (bad.ndim - axis - 1)
         bad = bad & (place == first)[(*ahead, slice(None), *behind)]
-        index = (*index, int(first))
+        index = (*index, int(_computed(first)))
     return index, bad
 
 
@@ -148,7 +155,13 @@ def _only(xp: Any, alone: Any, value: Any, counting: Any) -> float:
     value = getattr(value, "detach", lambda: value)()  # PyTorch warns of float() with a gradient
     found = xp.where(alone, value, xp.zeros_like(value))
     if _libraries.kind(xp, value.dtype) != "integer":
-        return float(xp.sum(found))
+        return float(_computed(xp.sum(found)))
     # PyTorch has no sum in uint16 and uint32; where int64 is missing, uint32 is the wider one.
     wider = xp.iinfo(value.dtype).max > xp.iinfo(counting).max
-    return int(xp.sum(found, dtype=_libraries.native(value.dtype) if wider else counting))
+    dtype = _libraries.native(value.dtype) if wider else counting
+    return int(_computed(xp.sum(found, dtype=dtype)))
+
+
+def _computed(number: Any) -> Any:
+    """Return a number of Dask's array expressions, which do not convert by themselves yet."""
+    return number.compute() if hasattr(number, "compute") else number

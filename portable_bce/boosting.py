@@ -17,11 +17,12 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
-from array_api_compat import is_cupy_array
+from array_api_compat import is_array_api_obj, is_cupy_array
 
 from portable_bce import _arguments, _hints, _libraries
 from portable_bce._from_logits import bce_with_logits, bce_with_logits_grad_and_hess
 from portable_bce._reduction import widest
+from portable_bce._runners.plain import quiet
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, Dataset
 
 __all__ = ["BinaryObjective"]
@@ -92,6 +93,7 @@ class BinaryObjective:
     def __post_init__(self) -> None:
         _arguments.smoothing(self.label_smoothing)
         check_least(self.min_hessian, "min_hessian")
+        _check_weight(np, _array_of(self.pos_weight, "pos_weight"), "pos_weight", waits=False)
 
     # Both libraries read this signature: XGBoost looks for the name `sample_weight`, and
     # LightGBM counts three parameters before it passes weights.
@@ -108,6 +110,7 @@ class BinaryObjective:
         ----------
         y_true : array of the shape of `y_pred`
             Labels or probabilities in [0, 1]. In the native interfaces: the raw prediction.
+            Lists and pandas' series are taken as arrays of NumPy, here and below.
         y_pred : array, real floating
             Raw predictions (logits). In the native interfaces: the dataset, anything with
             ``get_label()`` and ``get_weight()``.
@@ -123,10 +126,14 @@ class BinaryObjective:
         ------
         TypeError, ValueError
             As `bce_with_logits`, whose logits the raw prediction is, and targets the labels.
+        ValueError
+            A label outside [0, 1], or a weight that is negative or infinite. Values are read in
+            the host's memory; on a device `log_loss` and `initial_score` read them.
         """
-        raw, labels, weight = _read(y_true, y_pred, sample_weight)
+        raw, labels, weight = _read(y_true, y_pred, sample_weight, waits=False)
+        xp = _arguments.namespace("y_pred", raw)
         grad, hess = bce_with_logits_grad_and_hess(
-            raw, labels, weight=weight, reduction="none", **self._settings()
+            raw, labels, weight=weight, reduction="none", **self._settings(xp, raw)
         )
         return grad, self._floored(hess, weight)
 
@@ -139,9 +146,10 @@ class BinaryObjective:
         as in both libraries; `pos_weight` and `label_smoothing`, which their metrics leave
         out, are within the loss. It waits for the device.
         """
-        raw, labels, weight = _read(y_true, y_pred, sample_weight)
+        raw, labels, weight = _read(y_true, y_pred, sample_weight, waits=True)
+        xp = _arguments.namespace("y_pred", raw)
         loss = bce_with_logits(
-            raw, labels, weight=weight, reduction="weighted_mean", **self._settings()
+            raw, labels, weight=weight, reduction="weighted_mean", **self._settings(xp, raw)
         )
         return float(loss)
 
@@ -163,8 +171,9 @@ class BinaryObjective:
         Parameters
         ----------
         y_true : array or dataset
-            Labels, or what has ``get_label()`` and ``get_weight()``.
-        sample_weight : array that broadcasts to the shape of `y_true`, or number, optional
+            Labels, or what has ``get_label()`` and ``get_weight()``. Labels of several outputs
+            have one score for all.
+        sample_weight : array of the shape of `y_true` or one for each row, or number, optional
             Not beside a dataset.
 
         Raises
@@ -174,20 +183,33 @@ class BinaryObjective:
         ValueError
             All the weight is on one label, whose log-odds are infinite.
         """
-        labels, weight = _labels_and_weight(y_true, sample_weight)
+        source = _labels_and_weight(y_true, sample_weight)
+        labels = source.labels
         xp = _arguments.namespace("y_true", labels)
         device = _libraries.device_of(labels)
         dtype = widest(xp, device) or xp.float32
+        _check_labels(xp, source)
+        weight = _moved(xp, source.weight, labels)
+        _check_weight(xp, weight)
+        is_flat = _is_dataset(y_true) and labels.ndim == getattr(weight, "ndim", 0) == 1
+        if is_flat and labels.shape != weight.shape:  # XGBoost 3.0: those of several outputs
+            labels = xp.reshape(labels, (weight.shape[0], -1))
+        weight = _of_rows(xp, weight, labels.ndim)
 
         def mass(logit: float) -> float:
             # Slopes at infinity are the formula's masses: -A at -inf, B at inf, exactly.
             start = xp.full(labels.shape, logit, dtype=dtype, device=device)
             slope, _ = bce_with_logits_grad_and_hess(
-                start, labels, weight=weight, reduction="none", **self._settings()
+                start, labels, weight=weight, reduction="none", **self._settings(xp, labels)
             )
-            return abs(float(xp.sum(slope)))
+            with quiet(xp):
+                return abs(float(xp.sum(slope)))
 
         positive, negative = mass(-math.inf), mass(math.inf)
+        if math.inf in (positive, negative):
+            raise ValueError(
+                "`sample_weight` must have a finite sum; got infinity. Divide it by its maximum"
+            )
         if not (positive > 0 and negative > 0):
             raise ValueError(
                 "`y_true` must hold both labels with positive weight, or its log-odds are "
@@ -196,43 +218,60 @@ class BinaryObjective:
             )
         return math.log(positive) - math.log(negative)
 
-    def _settings(self) -> dict[str, Any]:
-        return {"pos_weight": self.pos_weight, "label_smoothing": self.label_smoothing}
+    def _settings(self, xp: Any, raw: Any) -> dict[str, Any]:
+        pos_weight = _moved(xp, _array_of(self.pos_weight, "pos_weight"), raw)
+        return {"pos_weight": pos_weight, "label_smoothing": self.label_smoothing}
 
     def _floored(self, hess: Any, weight: Any) -> Any:
         if not self.min_hessian:
             return hess
         xp = _arguments.namespace("y_pred", hess)
-        floor = xp.full_like(hess, self.min_hessian)
-        if weight is not None:
-            floor = floor * (
-                weight if _arguments.is_number(weight) else xp.astype(weight, hess.dtype)
-            )
-        return xp.maximum(hess, floor)
+        wide = widest(xp, _libraries.device_of(hess)) or xp.float32
+        with quiet(xp):  # a floor of 1e-30 is 0 in float16, where a weight of 1e5 is infinite
+            if weight is None or _arguments.is_number(weight):
+                least = self.min_hessian * (1.0 if weight is None else float(weight))
+                return xp.maximum(hess, xp.full_like(hess, least))
+            floor = xp.astype(xp.astype(weight, wide) * self.min_hessian, hess.dtype)
+            return xp.maximum(hess, floor)
 
 
-def _read(y_true: Any, y_pred: Any, sample_weight: Weight) -> _Batch:
+def _read(y_true: Any, y_pred: Any, sample_weight: Weight, *, waits: bool) -> _Batch:
     """Tell the call orders apart, and bring labels and weights to the raw prediction."""
     if _is_dataset(y_true):
         raise TypeError(
             "the objective must be called as (raw_prediction, dataset) or (y_true, "
             f"raw_prediction); got {_hints.type_name(y_true)} first. Exchange the two"
         )
-    raw = y_true if _is_dataset(y_pred) else y_pred
-    labels, weight = _labels_and_weight(y_pred if raw is y_true else y_true, sample_weight)
+    is_native = _is_dataset(y_pred)
+    raw = _array_of(y_true, "y_true") if is_native else _array_of(y_pred, "y_pred")
+    source = _labels_and_weight(y_pred if is_native else y_true, sample_weight)
     xp = _arguments.namespace("y_pred", raw)
-    labels, weight = _moved(xp, labels, raw), _moved(xp, weight, raw)
-    if raw.ndim > 1:  # several outputs: a weight for each row, and (XGBoost 3.0) flat labels
-        if getattr(weight, "ndim", 0) == 1:
-            weight = xp.reshape(weight, (-1, *([1] * (raw.ndim - 1))))
-        if raw is y_true and labels.shape == (math.prod(raw.shape),):
-            labels = xp.reshape(labels, raw.shape)
-    return _Batch(raw, labels, weight)
+    _check_labels(xp, source, waits=waits)
+    _check_weight(xp, source.weight, waits=waits)
+    labels, weight = _moved(xp, source.labels, raw), _moved(xp, source.weight, raw)
+    flat = (math.prod(raw.shape),)
+    is_flat = is_native and labels.shape == flat  # as XGBoost 3.0 returns labels of several outputs
+    if is_flat or (source.is_frame and labels.shape == (*raw.shape, 1)):
+        labels = xp.reshape(labels, raw.shape)
+    return _Batch(raw, labels, _of_rows(xp, weight, raw.ndim))
 
 
-def _labels_and_weight(source: Any, sample_weight: Weight) -> tuple[Any, Any]:
+class _Source(NamedTuple):
+    """Labels and weights as arrays, and how an error names the labels."""
+
+    labels: Any
+    weight: Any
+    name: str
+    is_frame: bool
+
+
+def _labels_and_weight(source: Any, sample_weight: Weight) -> _Source:
     if not _is_dataset(source):
-        return source, sample_weight
+        labels = _array_of(source, "y_true")
+        name = "y_true" if labels is source else "numpy.asarray(y_true)"
+        return _Source(
+            labels, _array_of(sample_weight, "sample_weight"), name, hasattr(source, "columns")
+        )
     if sample_weight is not None:
         raise TypeError(
             "`sample_weight` must be left out beside a dataset, which has its own; got "
@@ -242,7 +281,92 @@ def _labels_and_weight(source: Any, sample_weight: Weight) -> tuple[Any, Any]:
     if labels is None or not np.size(labels):
         raise ValueError("the dataset must have labels; got none. Use `dataset.set_label(labels)`")
     # XGBoost returns an empty array where there are no weights, LightGBM None.
-    return labels, None if weight is None or not np.size(weight) else weight
+    weight = None if weight is None or not np.size(weight) else weight
+    return _Source(
+        _array_of(labels, "y_true"),
+        _array_of(weight, "sample_weight"),
+        "dataset.get_label()",
+        False,
+    )
+
+
+def _array_of(value: Any, name: str) -> Any:
+    """Return lists, pandas' series and their like as arrays of NumPy; arrays as they are."""
+    if _arguments.is_masked(value):
+        raise TypeError(
+            f"`{name}` must be an array without a mask of its own; got "
+            f"{_hints.type_name(value)}. Drop the samples that are masked"
+        )
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)  # a subclass may bring operators of its own
+    is_array = _arguments.is_number(value) or is_array_api_obj(value)
+    if is_array or not (
+        isinstance(value, list | tuple | memoryview) or hasattr(value, "__array__")
+    ):
+        return value
+    array = np.asarray(value)
+    if array.dtype.kind == "O":
+        try:
+            return np.asarray(value, dtype=float)  # numbers, and what is missing as NaN
+        except (TypeError, ValueError):
+            return array
+    return array
+
+
+def _of_rows(xp: Any, weight: Any, ndim: int) -> Any:
+    """Return a weight for each row so that it serves all outputs of the row."""
+    if ndim > 1 and getattr(weight, "ndim", 0) == 1:
+        return xp.reshape(weight, (-1, *([1] * (ndim - 1))))
+    return weight
+
+
+def _check_labels(xp: Any, source: _Source, *, waits: bool = True) -> None:
+    """Require labels in [0, 1], and say how to make them so."""
+    span = _span(xp, source.labels, waits=waits)
+    if span is None or (span[0] >= 0 and span[1] <= 1):
+        return
+    least, most = span
+    is_of_dataset = source.name.startswith("dataset")
+    name = "the labels of the dataset" if is_of_dataset else "`y_true`"
+    if least != least or most != most:
+        raise ValueError(f"{name} must lie in [0, 1]; got NaN. Drop the samples that have no label")
+    if (least, most) in ((-1, 1), (1, 2)):
+        mend = f"{source.name} == {most:g}"
+        mend = f"Use `dataset.set_label({mend})`" if is_of_dataset else f"Use `{mend}`"
+    else:
+        mend = "This is the objective of two classes"
+        if not is_of_dataset:
+            mend += "; the labels come first, the raw prediction second"
+    raise ValueError(f"{name} must lie in [0, 1]; got {least:g} to {most:g}. {mend}")
+
+
+def _check_weight(xp: Any, weight: Any, name: str = "sample_weight", *, waits: bool = True) -> None:
+    """Require weights that are finite and not negative."""
+    span = _span(xp, weight, waits=waits)
+    if span is None or (span[0] >= 0 and span[1] < math.inf):
+        return
+    worst = span[0] if not span[0] >= 0 else span[1]
+    mend = "One is no weight at all" if name == "pos_weight" else "Zero leaves a sample out"
+    raise ValueError(f"`{name}` must be finite and not negative; got {worst:g}. {mend}")
+
+
+def _span(xp: Any, value: Any, *, waits: bool) -> tuple[float, float] | None:
+    """Return the least and the largest value, NaN if one is; None where nobody looks.
+
+    Values in the host's memory cost little to look at. On a device, or in Dask, a look waits
+    for them, so only calls that return a number, and so wait anyway, look there.
+    """
+    if value is None:
+        return None
+    if _arguments.is_number(value):
+        return float(value), float(value)
+    is_host = isinstance(value, np.ndarray)
+    if not (is_host or waits) or not is_array_api_obj(value) or 0 in value.shape:
+        return None
+    xp = np if is_host else _arguments.namespace("y_true", value)
+    if _libraries.kind(xp, value.dtype) not in ("floating", "integer"):
+        return None
+    return float(xp.min(value)), float(xp.max(value))
 
 
 def _is_dataset(value: Any) -> bool:

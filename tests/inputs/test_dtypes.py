@@ -100,6 +100,64 @@ def test_compute_dtype_does_not_change_the_result_dtype(backend: Backend) -> Non
         assert result.dtype == x.dtype
 
 
+@pytest.mark.parametrize("name", ["float32", "float64"])
+def test_compute_dtype_may_be_a_name(backend: Backend, name: str) -> None:
+    if name not in backend.dtypes:
+        pytest.skip(f"{backend.name} has no {name}")
+    x = backend.array(VALUES.astype(np.float32))
+    by_name = everything(x, 1, compute_dtype=name)
+    by_dtype = everything(x, 1, compute_dtype=backend.dtype(name))
+    for got, wanted in zip(by_name, by_dtype, strict=True):
+        np.testing.assert_array_equal(backend.numpy(got), backend.numpy(wanted))
+
+
+def test_compute_dtype_may_be_float(backend: Backend) -> None:
+    """NumPy's users write it for float64."""
+    if not backend.wide:
+        pytest.skip(f"{backend.name} has no float64")
+    x = backend.array(VALUES.astype(np.float32))
+    given = portable_bce.bce_with_logits(x, 1, compute_dtype=float)
+    wanted = portable_bce.bce_with_logits(x, 1, compute_dtype=backend.dtype("float64"))
+    np.testing.assert_array_equal(backend.numpy(given), backend.numpy(wanted))
+
+
+def shortest_floats(backend: Backend) -> list[Any]:
+    """Return the dtypes of fewer than 16 bits that a library calls floating."""
+    if backend.name.startswith(("strict", "cupy")):
+        return []
+    if backend.name.startswith("torch"):
+        import torch
+
+        return [
+            dtype
+            for name in dir(torch)
+            if name.startswith(("float8", "float4"))
+            and isinstance(dtype := getattr(torch, name), torch.dtype)
+        ]
+    is_jax = backend.name.startswith("jax")
+    ml_dtypes = backend.xp if is_jax else pytest.importorskip("ml_dtypes")
+    return [
+        np.dtype(getattr(ml_dtypes, name))
+        for name in dir(ml_dtypes)
+        if name.startswith(("float8_", "float4_"))
+    ]
+
+
+@pytest.mark.parametrize("operand", ["logits", "targets", "weight", "pos_weight", "cotangent"])
+def test_floats_that_hold_no_gradient_are_refused(backend: Backend, operand: str) -> None:
+    """float8_e8m0fnu has no sign and no zero; the others lose most gradients to underflow."""
+    for dtype in shortest_floats(backend):
+        x = backend.array(np.ones(2, dtype=np.float32))
+        if backend.name.startswith("torch"):
+            short = x.view(backend.xp.uint8)[:2].view(dtype)
+        else:
+            short = backend.xp.asarray(np.ones(2).astype(dtype))
+        given: dict[str, Any] = {"logits": x, "targets": 1.0, operand: short}
+        cotangent = given.pop("cotangent", 1.0)
+        with pytest.raises(TypeError, match=rf"^`{operand}` must have .*{short.dtype}. Convert it"):
+            portable_bce.bce_with_logits_vjp(**given, reduction="none")[1](cotangent)
+
+
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 3, 2)])
 def test_derivatives_have_the_shape_of_the_logits(backend: Backend, shape: tuple[int, ...]) -> None:
     x = backend.array(np.zeros(shape, dtype=np.float32))

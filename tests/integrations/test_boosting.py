@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import portable_bce
+from portable_bce._job import Runner
 from portable_bce.boosting import BinaryObjective
 from tests.backends import Backend, skip_if_missing
 
@@ -205,6 +206,116 @@ def test_objective_can_be_copied_and_pickled() -> None:
         same(other(LABELS, RAW), objective(LABELS, RAW))
 
 
+def of_pandas(name: str) -> Callable[[Any], Any]:
+    def make(value: Any) -> Any:
+        return getattr(pytest.importorskip("pandas"), name)(value)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(np.ndarray.tolist, id="list"),
+        pytest.param(lambda value: tuple(value.tolist()), id="tuple"),
+        pytest.param(memoryview, id="memoryview"),
+        pytest.param(of_pandas("Series"), id="Series"),
+        pytest.param(lambda value: of_pandas("Series")(value).astype("Float64"), id="nullable"),
+    ],
+)
+def test_lists_and_series_are_arrays_of_numpy(kind: Callable[[Any], Any]) -> None:
+    """Users of both libraries have labels and weights in pandas."""
+    objective = BinaryObjective(pos_weight=2.0)
+    labels, raw, weight = kind(LABELS), kind(RAW), kind(WEIGHT)
+    same(objective(labels, RAW, weight), objective(LABELS, RAW, WEIGHT))
+    same(objective(RAW, Dataset(labels, weight)), objective(LABELS, RAW, WEIGHT))
+    wanted = objective.log_loss(LABELS, RAW, WEIGHT)
+    assert objective.log_loss(labels, raw, weight) == wanted
+    assert objective.lightgbm_metric(labels, raw, weight)[1] == wanted
+    start = objective.initial_score(LABELS, WEIGHT)
+    assert objective.initial_score(labels, weight) == start
+
+
+def test_a_frame_of_one_column_has_the_labels_of_a_row() -> None:
+    pandas = pytest.importorskip("pandas")
+    same(BinaryObjective()(pandas.DataFrame({"y": LABELS}), RAW), BinaryObjective()(LABELS, RAW))
+
+
+def test_pos_weight_may_be_a_list_of_outputs() -> None:
+    raw, labels = np.stack([RAW, -RAW], axis=1), np.stack([LABELS, LABELS], axis=1)
+    ours: Any = [1.0, 3.0]
+    same(
+        BinaryObjective(pos_weight=ours)(labels, raw),
+        BinaryObjective(pos_weight=np.asarray(ours))(labels, raw),
+    )
+
+
+class Product(np.ndarray[Any, Any]):
+    """An array whose product is that of matrices, as numpy.matrix has it."""
+
+    def __mul__(self, other: Any) -> Any:
+        return np.dot(np.asarray(self), np.asarray(other))
+
+    __rmul__ = __mul__
+
+
+def test_subclasses_do_not_bring_their_operators(numpy_row: Runner) -> None:
+    """https://github.com/data-apis/array-api-compat/issues/388: weights and floors, too."""
+    objective = BinaryObjective(min_hessian=1e-3)
+    labels, raw, weight = (one.view(Product) for one in (LABELS, RAW, WEIGHT))
+    both = objective(labels, raw, weight), objective(LABELS, RAW, WEIGHT)
+    for got, wanted in zip(*both, strict=True):
+        assert type(got) is np.ndarray
+        np.testing.assert_array_equal(got, wanted)
+    assert objective.log_loss(labels, raw, weight) == objective.log_loss(LABELS, RAW, WEIGHT)
+    assert objective.initial_score(labels, weight) == objective.initial_score(LABELS, WEIGHT)
+
+
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_initial_score_takes_weights_by_rows(is_flat: bool) -> None:
+    """https://github.com/dmlc/xgboost/issues/9840 and 10889: a weight is that of a row."""
+    labels, weight = np.asarray([[1, 0], [1, 0]]), np.asarray([1.0, 9.0])
+    objective = BinaryObjective()
+    assert objective.initial_score(labels, weight) == 0
+    data = Dataset(labels.ravel() if is_flat else labels, weight)
+    assert objective.initial_score(data) == 0
+    more, weights = np.asarray([[1, 0, 0], [1, 1, 0]]), np.asarray([1.0, 4.0])
+    expected = math.log(9 / 6)
+    assert objective.initial_score(more, weights) == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize("keywords", [{}, {"pos_weight": 2.0, "label_smoothing": 0.1}], ids=str)
+def test_initial_score_of_several_outputs_has_no_gradient(keywords: dict[str, Any]) -> None:
+    labels = np.stack([LABELS, 1 - LABELS, np.ones(8)], axis=1)
+    objective = BinaryObjective(**keywords)
+    start = objective.initial_score(labels, WEIGHT)
+    grad, hess = objective(labels, np.full(labels.shape, start), WEIGHT)
+    assert abs(grad.sum()) <= 1e-15 * hess.sum() * labels.size
+
+
+@pytest.mark.parametrize(
+    ("dtype", "weight"),
+    [
+        ("float32", np.asarray([1e-30], dtype=np.float32)),
+        ("float32", np.asarray([1e300])),
+        ("float16", np.asarray([1e5], dtype=np.float32)),
+        ("float16", 1e5),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("fault", ["raise", "warn"])
+def test_no_warning_leaks(numpy_row: Runner, dtype: str, weight: Any, fault: Any) -> None:
+    """https://github.com/optuna/optuna/issues/2639: users set seterr(all="raise")."""
+    raw = np.zeros(1, dtype=dtype)
+    with np.errstate(all=fault):
+        grad, hess = BinaryObjective()(np.asarray([1.0]), raw, weight)
+        BinaryObjective().log_loss(np.asarray([1.0]), raw, weight)
+    with np.errstate(all="ignore"):
+        wide = np.asarray(weight, dtype=np.float64)
+        np.testing.assert_array_equal(grad, np.ravel(-0.5 * wide).astype(dtype))
+        np.testing.assert_array_equal(hess, np.ravel(0.25 * wide).astype(dtype))
+
+
 # (what is called, the error, its whole message)
 ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "dataset first": (
@@ -256,27 +367,80 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "`label_smoothing` must lie in [0, 1]; got 2. Zero smooths nothing, one makes every "
         "target 0.5",
     ),
-    "list of predictions": (
-        lambda: BinaryObjective()(LABELS, [0.0] * 8),
-        TypeError,
-        "`y_pred` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, Dask, "
-        "...); got list. Use `numpy.asarray(y_pred)`",
-    ),
     "labels and predictions exchanged": (
         lambda: BinaryObjective()(RAW, LABELS),
+        ValueError,
+        "`y_true` must lie in [0, 1]; got -50 to 45. This is the objective of two classes; the "
+        "labels come first, the raw prediction second",
+    ),
+    "labels of -1 and 1": (
+        lambda: BinaryObjective()(2 * LABELS - 1, RAW),
+        ValueError,
+        "`y_true` must lie in [0, 1]; got -1 to 1. Use `y_true == 1`",
+    ),
+    "list of labels of 1 and 2": (
+        lambda: BinaryObjective().log_loss([1, 2, 2], RAW[:3]),
+        ValueError,
+        "`y_true` must lie in [0, 1]; got 1 to 2. Use `numpy.asarray(y_true) == 2`",
+    ),
+    "labels of -1 and 1 to start from": (
+        lambda: BinaryObjective().initial_score(2.0 * LABELS - 1),
+        ValueError,
+        "`y_true` must lie in [0, 1]; got -1 to 1. Use `y_true == 1`",
+    ),
+    "labels of -1 and 1 in a dataset": (
+        lambda: BinaryObjective()(RAW, Dataset(2 * LABELS - 1)),
+        ValueError,
+        "the labels of the dataset must lie in [0, 1]; got -1 to 1. Use "
+        "`dataset.set_label(dataset.get_label() == 1)`",
+    ),
+    "several classes in a dataset": (
+        lambda: BinaryObjective()(RAW, Dataset(np.arange(8))),
+        ValueError,
+        "the labels of the dataset must lie in [0, 1]; got 0 to 7. This is the objective of two "
+        "classes",
+    ),
+    "labels that are missing": (
+        lambda: BinaryObjective()([None, *LABELS[1:]], RAW),  # type: ignore[call-overload]
+        ValueError,
+        "`y_true` must lie in [0, 1]; got NaN. Drop the samples that have no label",
+    ),
+    "labels with a mask": (
+        lambda: BinaryObjective()(np.ma.masked_equal(LABELS, 0), RAW),
         TypeError,
-        "`logits` must have a real floating dtype; got int64. Convert it, for example to float32",
+        "`y_true` must be an array without a mask of its own; got "
+        f"{np.ma.MaskedArray.__module__}.MaskedArray. Drop the samples that are masked",
+    ),
+    "negative weight": (
+        lambda: BinaryObjective()(LABELS, RAW, -WEIGHT),
+        ValueError,
+        "`sample_weight` must be finite and not negative; got -3. Zero leaves a sample out",
+    ),
+    "weights whose sum is infinite": (
+        lambda: BinaryObjective().initial_score(LABELS, np.full(8, 1e308)),
+        ValueError,
+        "`sample_weight` must have a finite sum; got infinity. Divide it by its maximum",
+    ),
+    "negative pos_weight": (
+        lambda: BinaryObjective(pos_weight=-1),
+        ValueError,
+        "`pos_weight` must be finite and not negative; got -1. One is no weight at all",
+    ),
+    "pos_weight of which one is NaN": (
+        lambda: BinaryObjective(pos_weight=[1.0, math.nan]),
+        ValueError,
+        "`pos_weight` must be finite and not negative; got nan. One is no weight at all",
     ),
     "labels of another length": (
         lambda: BinaryObjective()(LABELS[:3], RAW),
         ValueError,
         "`targets` must have the shape of `logits`, (8,); got (3,). One is needed for each element",
     ),
-    "list as labels to start from": (
-        lambda: BinaryObjective().initial_score([0, 1]),
+    "text as labels to start from": (
+        lambda: BinaryObjective().initial_score("01"),
         TypeError,
         "`y_true` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, Dask, "
-        "...); got list. Use `numpy.asarray(y_true)`",
+        "...); got str. Pass numbers",
     ),
 }
 

@@ -63,6 +63,25 @@ def test_loss_of_the_decision_function_is_right_where_log_loss_is_not() -> None:
     assert loss == pytest.approx((800 + np.log(2)) / 2, rel=1e-15)
 
 
+@pytest.mark.parametrize("kind", ["Series", "nullable Series", "list"])
+def test_scorer_of_the_page_takes_labels_of_pandas(kind: str) -> None:
+    """https://github.com/scikit-learn/scikit-learn/issues/20660: they were NaN in every fold."""
+    pytest.importorskip("scipy")
+    known = pages.run("docs/scikit-learn.md")
+    model, features, labels = (known[name] for name in ("model", "features", "labels"))
+    given = labels.tolist()
+    if kind != "list":
+        given = pytest.importorskip("pandas").Series(labels)
+        given = given.astype("Int64") if kind.startswith("nullable") else given
+    scores = cross_val_score(model, features, given, scoring=known["scorer"], error_score="raise")
+    np.testing.assert_array_equal(scores, known["scores"])
+    logits = model.fit(features, labels).decision_function(features)
+    weight = np.arange(1.0, labels.size + 1)
+    weights = weight.tolist() if kind == "list" else pytest.importorskip("pandas").Series(weight)
+    weighted = known["log_loss_of_logits"]
+    assert weighted(given, logits, weights) == weighted(labels, logits, weight)
+
+
 def test_scorer_of_the_page_is_neg_log_loss_and_its_optimum_that_of_logistic_regression() -> None:
     pytest.importorskip("scipy")
     known = pages.run("docs/scikit-learn.md")
