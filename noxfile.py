@@ -135,6 +135,16 @@ def thorough(session: nox.Session) -> None:
     tests(session)
 
 
+@nox.session
+def libraries(session: nox.Session) -> None:
+    """Test the built wheel on every other library that conforms: MLX, Cubed, ONNX and the like."""
+    session.install(wheel(session), *group("test"), *group("libraries"))
+    run = "tests/house/test_docs.py::test_examples_of_a_page_run_one_after_the_other"
+    pages = [f"{run}[docs/{name}.md]" for name in ("libraries", "onnx")]
+    options = ("-n", "auto", "--dist", "loadscope", *session.posargs)
+    run_tests(session, "tests/libraries/conforming", *pages, *options, require="libraries")
+
+
 @nox.session(python=["3.11", "3.12", "3.13"])
 def minimum(session: nox.Session) -> None:
     """Test NumPy alone: the lowest versions on the oldest Python, the newest on the others.

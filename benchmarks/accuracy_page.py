@@ -94,8 +94,10 @@ def figure(cell: dict[str, Any], *, bounds: bool) -> str:
 
 
 def points(cells: list[dict[str, Any]]) -> str:
+    """Return how many points were tried, such as 8.6 · 10⁹."""
     total = sum(one["points"] for one in cells if one["value"] == "loss")
-    return f"{total:,}"
+    digits, power = f"{total:.1e}".split("e")
+    return f"{digits} · 10{superscript(int(power))}".replace(" ", SPACE)
 
 
 def by_kind(result: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

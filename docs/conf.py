@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from docutils.parsers.rst import Directive
 from latex2mathml.converter import convert
 
 import portable_bce.torch
@@ -140,25 +139,33 @@ def formula(writer: Any, node: Any) -> None:
     raise nodes.SkipNode
 
 
-class Printed(Directive):
-    """Show in columns what `portable-bce source` prints: a title and options on each line.
+def listings(app: Any, name: str, source: list[str]) -> None:
+    """Replace each block of a title and options per line by columns of code."""
+    del app, name
 
-    Of each listing, the lines are shown that compute a value of the trace.
-    """
+    def columns(match: re.Match[str]) -> str:
+        lines = (line.rsplit(": ", 1) for line in match["lines"].splitlines())
+        found = (
+            COLUMN.format(title, language_of(options), printed(options)) for title, options in lines
+        )
+        return f"`````{{container}} columns\n{''.join(found)}`````"
 
-    has_content = True
+    source[0] = re.sub(r"```\{printed\}\n(?P<lines>.*?)```", columns, source[0], flags=re.DOTALL)
 
-    def run(self) -> list[nodes.Node]:
-        """Return the columns."""
-        columns = nodes.container(classes=["columns"])
-        for line in self.content:
-            title, options = line.rsplit(": ", 1)
-            column = nodes.container()
-            column += nodes.paragraph(text=title)
-            language = "python" if "trace" in options else "c"
-            column += nodes.literal_block(text := printed(options), text, language=language)
-            columns += column
-        return [columns]
+
+COLUMN = """````{{container}}
+{}
+
+```{}
+{}
+```
+````
+"""
+
+
+def language_of(options: str) -> str:
+    """Name the language that `portable-bce source` prints with these options."""
+    return "python" if "trace" in options else "c"
 
 
 def printed(options: str) -> str:
@@ -172,8 +179,8 @@ def printed(options: str) -> str:
 
 
 def setup(app: Any) -> None:
-    """Connect the renderer, the directive and the handlers of this file."""
-    app.add_directive("printed", Printed)
+    """Connect the renderer and the handlers of this file."""
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("source-read", outside)
+    app.connect("source-read", listings)
     app.connect("missing-reference", known)

@@ -11,9 +11,9 @@ from typing import Any
 from portable_bce._arguments import Arguments
 from portable_bce._formula import cotangent_product
 from portable_bce._job import Job, Runner
-from portable_bce._libraries import library
+from portable_bce._libraries import Standard, library
 from portable_bce._reduction import Reduction, library_total, pairwise_total
-from portable_bce._runners import cupy, dask, numpy
+from portable_bce._runners import blosc2, cupy, dask, mlx, numpy
 from portable_bce._runners.plain import Plain
 
 
@@ -26,6 +26,12 @@ def runner_of(xp: Any) -> Runner:
     """Return the runner of an array namespace."""
     name = library(xp)
     return _torch() if name == "torch" else _RUNNERS.get(name, _ANY)
+
+
+def readable(given: Arguments) -> Arguments:
+    """Return arguments whose values can be read by the functions of the standard."""
+    change = getattr(runner_of(given.xp), "readable", None)
+    return given if change is None else change(given)
 
 
 def scaled(
@@ -52,10 +58,13 @@ def _torch() -> Runner:
     return torch.RUNNER
 
 
-_ANY = Plain(pairwise_total)
+_ANY = Plain(pairwise_total, Standard)
 _RUNNERS: dict[str, Runner] = {
     "numpy": numpy.RUNNER,
     "jax.numpy": Plain(library_total),
     "cupy": cupy.RUNNER,
     "dask.array": dask.Dask(evaluate),
+    "blosc2": blosc2.Blosc2(evaluate),
+    "cubed": Plain(library_total, Standard),  # whose sums are trees
+    "mlx.core": mlx.RUNNER,
 }

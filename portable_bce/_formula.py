@@ -71,16 +71,17 @@ def with_probabilities(xp, outputs, x, y, w, p, u, eps=None):
         x = xp.where(x < eps, eps, xp.where(x > 1 - eps, 1 - eps, x))
     positive, negative = masses(y, w, p, u)
 
+    # An array comes first in a product of bools: MLX's takes a number on its right alone.
     def parts():
         # The denominators x and 1 - x, or 1 under a numerator of 0 (unless x is NaN).
-        chance = xp.where((positive == 0) & (x >= 0), 1.0, x)
-        return chance, xp.where((negative == 0) & (x <= 1), 1.0, 1 - x)
+        chance = xp.where((x >= 0) & (positive == 0), 1.0, x)
+        return chance, xp.where((x <= 1) & (negative == 0), 1.0, 1 - x)
 
     def linear(positive, negative):
         # The argument is replaced, not the product: autodiff would keep the 1 / 0.
         info = xp.finfo(x.dtype)
-        chance = xp.where((positive == 0) & (x == 0), info.smallest_normal, x)
-        other = xp.where((negative == 0) & (x == 1), 1 - info.eps / 2, x)
+        chance = xp.where((x == 0) & (positive == 0), info.smallest_normal, x)
+        other = xp.where((x == 1) & (negative == 0), 1 - info.eps / 2, x)
         return -positive * xp.log(chance) - negative * xp.log1p(-other)
 
     def slope():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import device, is_cupy_array, is_dask_array, is_jax_array, is_torch_array
@@ -21,11 +21,17 @@ def library(xp: Any) -> str:
 
 
 def kind(xp: Any, dtype: Any) -> str:
-    """Return "floating", "integer", "bool", "complex", or "unknown" for a dtype."""
-    if isinstance(dtype, np.dtype) and dtype.kind in _LETTERS:
-        return _LETTERS[dtype.kind]
+    """Return "floating", "integer", "bool", "complex", or "unknown" for a dtype.
+
+    Floats of 8 bits and fewer are unknown: they hold no gradient, and some have no sign.
+    """
+    if isinstance(dtype, np.dtype):
+        letter = dtype.kind
+        if letter in _LETTERS and (letter != "f" or dtype.itemsize > 1):
+            return _LETTERS[letter]
     if getattr(dtype, "is_floating_point", False) or str(dtype) in _BFLOAT16:
-        return "floating"  # PyTorch's dtypes say so themselves
+        # PyTorch's dtypes say so themselves.
+        return "floating" if getattr(dtype, "itemsize", 2) > 1 else "unknown"
     kinds = {
         "floating": "real floating",
         "integer": "integral",
@@ -33,11 +39,26 @@ def kind(xp: Any, dtype: Any) -> str:
         "complex": "complex floating",
     }
     try:
-        return next(
+        found = next(
             (ours for ours, theirs in kinds.items() if xp.isdtype(dtype, theirs)), "unknown"
         )
     except (TypeError, AttributeError):  # not a dtype of this library at all
         return "unknown"
+    is_short = found == "floating" and getattr(dtype, "itemsize", 2) == 1
+    return "unknown" if is_short else found
+
+
+def by_name(xp: Any, name: Any, other: Any) -> Any:
+    """Return the dtype of a name, of the library of another dtype; the name if there is none."""
+    if name is float:  # NumPy's users write it
+        name = "float64"
+    if isinstance(other, np.dtype):
+        try:
+            return np.dtype(name)
+        except TypeError:
+            return name
+    found = getattr(xp, name, None)
+    return found if isinstance(found, type(other)) else name
 
 
 def bits(xp: Any, dtype: Any) -> int:
@@ -55,7 +76,8 @@ def akin(one: Any, other: Any) -> bool:
     """
     if isinstance(other, np.dtype):
         return isinstance(one, np.dtype | type)
-    return isinstance(one, type(other))
+    # ndonnx has a class for each dtype.
+    return type(one).__module__ == type(other).__module__
 
 
 def native(dtype: Any) -> Any:
@@ -71,11 +93,16 @@ def native(dtype: Any) -> Any:
 
 def cast(xp: Any, x: Any, dtype: Any) -> Any:
     """Return an array in a dtype: the array itself if it has it."""
-    # For NumPy's arrays to ask costs less than a cast that does nothing. In a tracer, such a cast
-    # gives the derivative the dtype of the array.
-    if isinstance(x, np.ndarray) and x.dtype == dtype:
+    # Some libraries refuse or copy for a cast that does nothing, so the dtypes are compared here.
+    # A tracer of NumPy (HIPS autograd) keeps such a cast: it gives a derivative its dtype back.
+    if x.dtype == dtype and (isinstance(x, np.ndarray) or not traces_numpy(xp)):
         return x
-    return xp.astype(x, dtype, copy=False)
+    return xp.astype(x, dtype)
+
+
+def traces_numpy(xp: Any) -> bool:
+    """Tell whether arrays of NumPy are this namespace's own: NumPy itself, or a tracer of it."""
+    return getattr(xp, "ndarray", None) is np.ndarray
 
 
 def has(xp: Any, dtype: Any, on: Any) -> bool:
@@ -91,6 +118,46 @@ def has(xp: Any, dtype: Any, on: Any) -> bool:
         return True
     offered = info().dtypes(device=on, kind="real floating")
     return any(dtype == one for one in offered.values())
+
+
+def has_float64(xp: Any, on: Any) -> bool:
+    """Tell whether the device ``on`` (None: any) computes in float64."""
+    dtype = getattr(xp, "float64", None)
+    return dtype is not None and has(xp, dtype, on)
+
+
+class Limits(NamedTuple):
+    """What is asked of a floating dtype, as Python numbers."""
+
+    bits: int
+    max: float
+    eps: float
+    smallest_normal: float
+
+
+class Standard:
+    """A namespace whose limits of dtypes are Python floats, as the standard has them.
+
+    Many libraries return NumPy's scalars, and take the operators of those for their own:
+    Cubed computes an array that is multiplied by one.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return getattr(self._xp, name)
+        except AttributeError:
+            raise AttributeError(
+                f"the library must have `{name}` of the array API standard, which "
+                f"{library(self._xp)} has not. Convert the arrays, for example to NumPy's"
+            ) from None
+
+    def finfo(self, dtype: Any) -> Limits:
+        """Return the limits of a dtype."""
+        info = self._xp.finfo(dtype)
+        return Limits(int(info.bits), float(info.max), float(info.eps), float(info.smallest_normal))
 
 
 def is_torch(x: Any) -> bool:

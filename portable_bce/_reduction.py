@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from portable_bce import _arguments, _libraries
+from portable_bce import _hints, _libraries
 
 Name: TypeAlias = Literal["none", "sum", "mean", "weighted_mean"] | None
 # (xp, array, axes) -> the sum over the axes, which are kept with length 1
@@ -40,7 +41,7 @@ def reduction_of(name: Any, axis: Any, ndim: int) -> Reduction:
             f"`axis` needs a reduction; got axis={axis!r} with reduction='none'. Leave it out, "
             "or reduce by 'sum', 'mean' or 'weighted_mean'"
         )
-    return Reduction(name, () if name == "none" else _arguments.axes(axis, ndim))
+    return Reduction(name, () if name == "none" else axes(axis, ndim))
 
 
 def check_name(name: Any) -> str:
@@ -56,6 +57,33 @@ def check_name(name: Any) -> str:
     return name
 
 
+def axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """Return the axes to reduce over as non-negative numbers in ascending order."""
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple) else (axis,)
+    for one in given:
+        if not isinstance(one, Integral) or isinstance(one, bool):
+            mend = ". Use `tuple(axis)`" if type(axis) is list else ""
+            raise TypeError(
+                "`axis` must be an int, a tuple of ints or None; got "
+                f"{_hints.type_name(one) if _hints.is_tracer(one) else repr(axis)}"
+                f"{mend or _hints.to_number(one, 'axis', 'int')}"
+            )
+        if not ndim:
+            raise ValueError(
+                f"`axis` must be None or () for an array without dimensions; got {axis!r}"
+            )
+        if not -ndim <= int(one) < ndim:
+            raise ValueError(
+                f"`axis` must lie in [{-ndim}, {ndim}) for {ndim} dimensions; got {axis!r}"
+            )
+    found = sorted(int(one) % ndim for one in given)
+    if len(set(found)) < len(found):
+        raise ValueError(f"`axis` must not repeat an axis of {ndim} dimensions; got {axis!r}")
+    return tuple(found)
+
+
 def denominator(reduction: Reduction, shape: tuple[Any, ...]) -> float | None:
     """Return what a sum is divided by if only the shape decides, None if it is not divided."""
     if reduction.name in ("none", "sum"):
@@ -65,19 +93,19 @@ def denominator(reduction: Reduction, shape: tuple[Any, ...]) -> float | None:
     return length
 
 
-def is_counted(reduction: Reduction, shape: tuple[Any, ...], weight: Any, where: Any) -> bool:
+def is_counted(reduction: Reduction, x: Any, weight: Any, where: Any) -> bool:
     """Tell whether the denominator depends on more than the shape."""
     if reduction.name in ("none", "sum"):
         return False
     weighted = reduction.name == "weighted_mean" and weight is not None
-    open_ended = any(_arguments.unknown(shape[axis]) for axis in reduction.axes)
-    return where is not None or weighted or open_ended
+    unknown = any(_hints.unknown(x.shape[axis]) for axis in reduction.axes)
+    is_jagged = getattr(x, "is_nested", False)  # PyTorch has no number for the length of its rows
+    return where is not None or weighted or unknown or is_jagged
 
 
 def widest(xp: Any, device: Any) -> Any:
     """Return float64 where the device has one, else None."""
-    dtype = getattr(xp, "float64", None)
-    return dtype if dtype is not None and _libraries.has(xp, dtype, device) else None
+    return xp.float64 if _libraries.has_float64(xp, device) else None
 
 
 def library_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
@@ -86,7 +114,11 @@ def library_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
     For libraries that sum in trees or cascades themselves (PyTorch, CuPy, XLA).
     """
     wide = widest(xp, _libraries.device_of(x)) if _libraries.bits(xp, x.dtype) < 64 else None
-    return xp.sum(x, axis=axes, keepdims=True, dtype=wide or x.dtype) if axes else x
+    dtype = wide or x.dtype
+    if len(axes) == x.ndim and getattr(x, "is_nested", False):
+        # PyTorch differentiates no other sum of a jagged tensor.
+        return xp.reshape(xp.sum(x, dtype=dtype), (1,) * x.ndim)
+    return xp.sum(x, axis=axes, keepdims=True, dtype=dtype) if axes else x
 
 
 def pairwise_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
@@ -108,7 +140,7 @@ def _halve(xp: Any, x: Any, axis: int) -> Any:
     """Add the halves of an axis to each other until eight elements are left."""
     before = (slice(None),) * axis
     odd = []
-    while not _arguments.unknown(x.shape[axis]) and x.shape[axis] > 8:
+    while not _hints.unknown(x.shape[axis]) and x.shape[axis] > 8:
         half = x.shape[axis] // 2
         if x.shape[axis] % 2:
             odd.append(x[(*before, slice(2 * half, None), ...)])

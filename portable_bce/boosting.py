@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias, overload
 import numpy as np
 from array_api_compat import is_cupy_array
 
-from portable_bce import _arguments, _libraries
+from portable_bce import _arguments, _hints, _libraries
 from portable_bce._from_logits import bce_with_logits, bce_with_logits_grad_and_hess
 from portable_bce._reduction import widest
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, Dataset
@@ -91,7 +91,7 @@ class BinaryObjective:
 
     def __post_init__(self) -> None:
         _arguments.smoothing(self.label_smoothing)
-        _arguments.least(self.min_hessian, "min_hessian")
+        check_least(self.min_hessian, "min_hessian")
 
     # Both libraries read this signature: XGBoost looks for the name `sample_weight`, and
     # LightGBM counts three parameters before it passes weights.
@@ -216,7 +216,7 @@ def _read(y_true: Any, y_pred: Any, sample_weight: Weight) -> _Batch:
     if _is_dataset(y_true):
         raise TypeError(
             "the objective must be called as (raw_prediction, dataset) or (y_true, "
-            f"raw_prediction); got {_arguments.type_name(y_true)} first. Exchange the two"
+            f"raw_prediction); got {_hints.type_name(y_true)} first. Exchange the two"
         )
     raw = y_true if _is_dataset(y_pred) else y_pred
     labels, weight = _labels_and_weight(y_pred if raw is y_true else y_true, sample_weight)
@@ -236,7 +236,7 @@ def _labels_and_weight(source: Any, sample_weight: Weight) -> tuple[Any, Any]:
     if sample_weight is not None:
         raise TypeError(
             "`sample_weight` must be left out beside a dataset, which has its own; got "
-            f"{_arguments.type_name(sample_weight)}. Use `dataset.set_weight(sample_weight)`"
+            f"{_hints.type_name(sample_weight)}. Use `dataset.set_weight(sample_weight)`"
         )
     labels, weight = source.get_label(), source.get_weight()
     if labels is None or not np.size(labels):
@@ -258,3 +258,12 @@ def _moved(xp: Any, value: Any, raw: Any) -> Any:
     if type(value) is np.ndarray:
         return xp.asarray(value, device=_libraries.device_of(raw))
     return value
+
+
+def check_least(value: Any, name: str) -> None:
+    """Require a lower bound, a finite Python number that is not negative."""
+    _arguments.python_number(value, name)
+    if not 0 <= value < math.inf:
+        raise ValueError(
+            f"`{name}` must be finite and not negative; got {value}. Zero sets no bound"
+        )

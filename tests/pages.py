@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from tests import backends
 
 ROOT = Path(__file__).parents[1]
+# Packages of the dependency group "libraries", which other sessions do not have.
+OF_LIBRARIES = ("blosc2", "mlx", "ndonnx", "onnxruntime", "sparse")
 NEEDS = re.compile(r"^<!-- needs: (.*) -->$", flags=re.MULTILINE)
 
 
@@ -48,6 +51,9 @@ def require(page: str) -> None:
     for name in needs(page):
         if name in backends.GPU:
             backends.skip_if_missing(name)
+        elif name in OF_LIBRARIES and importlib.util.find_spec(name) is None:
+            fail = "libraries" in backends.required()
+            (pytest.fail if fail else pytest.skip)(f"{name} is there in `nox -s libraries`")
         else:
             pytest.importorskip(name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,18 @@ Operands = tuple[Any, Any, Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """Whole arrays, by the operations of the array API standard; ``total`` sums them."""
+    """Whole arrays, by the operations of the array API standard; ``total`` sums them.
+
+    ``namespace`` returns a namespace that keeps to the standard in place of one that does not.
+    """
 
     total: Total
+    namespace: Callable[[Any], Any] | None = None
 
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """Return the reduced loss and the divided derivatives that are asked for."""
+        if self.namespace is not None:
+            job = job._replace(arguments=self.readable(job.arguments))
         with quiet(job.arguments.xp):
             divisor = divisor_of(job, self.total)
             values = elements(job, operands(job.arguments), divisor)
@@ -32,6 +39,10 @@ class Plain:
                 reduced(job, value, divisor, self.total) if name == "loss" else value
                 for name, value in zip(job.outputs, values, strict=True)
             )
+
+    def readable(self, given: Arguments) -> Arguments:
+        """Return the same with a namespace that keeps to the standard."""
+        return given if self.namespace is None else given._replace(xp=self.namespace(given.xp))
 
 
 def divisor_of(job: Job, total: Total) -> Any:
@@ -137,5 +148,9 @@ def rounded_to(xp: Any, dtype: Any, value: Any) -> Any:
 
 
 def quiet(xp: Any) -> AbstractContextManager[Any]:
-    """Keep NumPy silent at log(0) and 0 / 0, which have a documented result here."""
-    return np.errstate(all="ignore") if library(xp) == "numpy" else nullcontext()
+    """Keep NumPy silent at log(0) and 0 / 0, which have a documented result here.
+
+    Many libraries compute by NumPy. PyTorch does not, and its compiler would have to leave the
+    graph for this.
+    """
+    return nullcontext() if library(xp) == "torch" else np.errstate(all="ignore")

@@ -87,11 +87,10 @@ class Symbol:
     def __ne__(self, other: Any) -> Any:
         return self.trace.add("not_equal", self, other)
 
-    def __and__(self, other: Any) -> Symbol:
+    def __and__(self, other: Any) -> Any:
+        if isinstance(other, bool):  # the formula knows a number, such as a mass of 1
+            return self if other else False
         return self.trace.add("logical_and", self, other)
-
-    def __rand__(self, other: bool) -> Any:
-        return self if other else False  # the formula knows a number, such as a mass of 1
 
     def __or__(self, other: Any) -> Symbol:
         return self.trace.add("logical_or", self, other)

@@ -42,6 +42,9 @@ def flat(result: Any) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("group", ["numpy", "torch", "jax"])
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.filterwarnings(
+    "ignore:.*Function.> should not be instantiated"
+)  # by PyTorch's compiler
 def test_everybody_computes_the_same(group: str, task: str, request: pytest.FixtureRequest) -> None:
     pytest.importorskip(group)
     if group == "torch":
@@ -65,6 +68,9 @@ def test_everybody_computes_the_same(group: str, task: str, request: pytest.Fixt
 
 
 @pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.filterwarnings(
+    "ignore:.*Function.> should not be instantiated"
+)  # by PyTorch's compiler
 def test_everybody_on_a_device_computes_the_same() -> None:
     """On the CPU, with NumPy in CuPy's place: what is timed is told by where arrays are made."""
     pytest.importorskip("torch")
