@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from portable_bce import _kernels
+from portable_bce._libraries import to_numpy
 
 NUMPY_NAMES = ("float16", "float32", "float64")
 
@@ -60,17 +61,9 @@ class Backend:
 
     def numpy(self, array: Any) -> np.ndarray[Any, Any]:
         """Copy an array of this backend back, halves as float32 (exactly)."""
-        if str(array.dtype).endswith("bfloat16"):
-            array = self.xp.astype(array, self.xp.float32)
-        if hasattr(array, "detach"):
-            array = array.detach().cpu()
-        if self.name == "dask":
-            return np.asarray(array.compute())
-        if self.name == "cupy":
-            return np.asarray(array.get())
         if self.name.startswith("strict"):
             array = array.to_device(self.xp.Device("CPU_DEVICE"))
-        return np.asarray(array)
+        return to_numpy(self.xp, array)
 
     @property
     def compiled(self) -> bool:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from array_api_compat import array_namespace, is_cupy_array, is_dask_array, is_torch_array
+from array_api_compat import array_namespace
+
+from portable_bce._libraries import to_numpy
 
 # float64, whatever the dtype that its values are of
 Values: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -53,15 +55,7 @@ class Library:
 
     def values(self, array: Any) -> Values:
         """Copy an array of the library, or a number, back."""
-        if dtype_name(array) == "bfloat16":
-            array = self.xp.astype(array, self.xp.float32)
-        if is_torch_array(array):
-            array = array.detach().cpu().numpy()
-        elif is_cupy_array(array):
-            array = array.get()
-        elif is_dask_array(array):
-            array = array.compute()
-        copied = np.asarray(array)
+        copied = to_numpy(self.xp, array) if hasattr(array, "dtype") else np.asarray(array)
         if copied.dtype.kind not in "fiub":
             raise TypeError(f"no real numbers, but {copied.dtype}")
         return copied.astype(np.float64)

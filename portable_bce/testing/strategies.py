@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from portable_bce import _contract as contract
+
 __all__ = ["arrays", "logits", "pairs", "probabilities", "rounded", "targets", "weights"]
 
 FORMATS = {  # largest, smallest normal, smallest subnormal, log of the smallest subnormal
-    "float16": (65504.0, 2.0**-14, 2.0**-24, -16.6),
-    "bfloat16": (3.3895313892515355e38, 2.0**-126, 2.0**-133, -92.2),
-    "float32": (3.4028234663852886e38, 2.0**-126, 2.0**-149, -103.3),
-    "float64": (1.7976931348623157e308, 2.0**-1022, 2.0**-1074, -744.4),
+    name: (form.largest, form.smallest_normal, form.smallest, round(math.log(form.smallest), 1))
+    for name, form in contract.FORMATS.items()
 }
 SOFT_EDGES = [1e-7, 1 - 1e-7, 1e-3, 0.999, 2.0**-24, 1 - 2.0**-24, 0.5]
 

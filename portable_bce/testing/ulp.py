@@ -12,15 +12,9 @@ import mpmath
 import numpy as np
 from mpmath import mp, mpf
 
-__all__ = ["distance", "error", "largest", "smallest_normal", "spacing"]
+from portable_bce._contract import FORMATS
 
-# bits of the significand, exponent of the smallest normal, exponent of the largest
-_FORMATS = {
-    "float16": (11, -14, 15),
-    "bfloat16": (8, -126, 127),
-    "float32": (24, -126, 127),
-    "float64": (53, -1022, 1023),
-}
+__all__ = ["distance", "error", "largest", "smallest_normal", "spacing"]
 
 
 def spacing(x: Any, dtype: str) -> mpf:
@@ -49,7 +43,7 @@ def spacing(x: Any, dtype: str) -> mpf:
     >>> float(ulp.spacing(1.5, "float32")) == 2.0**-23
     True
     """
-    bits, least, _ = _FORMATS[dtype]
+    bits, least = FORMATS[dtype].bits, FORMATS[dtype].least
     x = abs(mpf(x))
     exponent = least if x == 0 else max(least, int(mp.floor(mp.log(x, 2) + mpf(2) ** -200)))
     if x and mpf(2) ** exponent > x:
@@ -81,8 +75,7 @@ def largest(dtype: str) -> mpf:
     >>> float(ulp.largest("float16"))
     65504.0
     """
-    bits, _, most = _FORMATS[dtype]
-    return (2 - mpf(2) ** (1 - bits)) * mpf(2) ** most
+    return mpf(FORMATS[dtype].largest)
 
 
 def smallest_normal(dtype: str) -> mpf:
@@ -109,7 +102,7 @@ def smallest_normal(dtype: str) -> mpf:
     >>> float(ulp.smallest_normal("float32")) == 2.0**-126
     True
     """
-    return mpf(2) ** _FORMATS[dtype][1]
+    return mpf(FORMATS[dtype].smallest_normal)
 
 
 def error(

@@ -63,7 +63,7 @@ def worst(x: Any, form: Format, names: tuple[str, ...]) -> dict[str, float]:
                 keywords[name].astype(form.wide) if name in keywords else None
                 for name in ("weight", "pos_weight")
             )
-            u = form.wide(keywords.get("label_smoothing", 0.0))
+            u = np.dtype(form.wide).type(keywords.get("label_smoothing", 0.0))
             floor = form.smallest
             if form.name == "float64":
                 # There is no wider format: a weight scales what a subnormal number lost.
