@@ -165,7 +165,14 @@ def sanitized(session: nox.Session) -> None:
 def emulated(session: nox.Session) -> None:
     """Test the built wheel on CuPy without a GPU, on a device that is this CPU: needs g++."""
     session.install(f"{wheel(session)}[dask,demo,verify]", *group("emulated"), *group("test"))
-    options = ("-p", "tests.emulated", "-m", "gpu", "-k", "not torch-cuda and not jax-gpu")
+    options = (
+        "-p",
+        "tests.emulated",
+        "-m",
+        "gpu",
+        "-k",
+        "not torch-cuda and not jax-gpu",
+    )
     run_tests(session, *options, "-n", "auto", *session.posargs, require="cupy")
 
 
@@ -227,8 +234,9 @@ def package(session: nox.Session) -> None:
         environment[f"PORTABLE_BCE_WHEEL_{row.upper()}"] = built
         environment[f"PORTABLE_BCE_BARE_{row.upper()}"] = bare
     session.install(compiled)
-    names = ("build", "package", "primitives", "release")
-    files = [f"tests/test_{name}.py" for name in names]
+    numpy, packaging = ("build", "primitives"), ("package", "release")
+    files = [f"tests/libraries/numpy/test_{name}.py" for name in numpy]
+    files += [f"tests/release/test_{name}.py" for name in packaging]
     session.run("pytest", *files, "-r", "fE", env=environment)
 
 
