@@ -128,6 +128,13 @@ def tests(session: nox.Session) -> None:
     run_tests(session, "-n", "auto", *session.posargs, require="cpu")
 
 
+@nox.session
+def thorough(session: nox.Session) -> None:
+    """Test the built wheel on every CPU backend, with ten times as many drawn examples."""
+    session.posargs.insert(0, "--hypothesis-profile=thorough")
+    tests(session)
+
+
 @nox.session(python=["3.11", "3.12", "3.13"])
 def minimum(session: nox.Session) -> None:
     """Test NumPy alone: the lowest versions on the oldest Python, the newest on the others.
@@ -138,7 +145,7 @@ def minimum(session: nox.Session) -> None:
     pins = lowest if session.python == "3.11" else []
     row = REQUIRED_ROW if session.python == "3.12" else "plain"
     session.install(wheel(session, row), *pins, *group("test"))
-    run_tests(session, "-n", "auto", "-r", "fE", *session.posargs, require="numpy", row=row)
+    run_tests(session, "-n", "auto", *session.posargs, require="numpy", row=row)
 
 
 @nox.session
@@ -155,7 +162,7 @@ def sanitized(session: nox.Session) -> None:
     # Python never frees all that it allocates, so leaks are not looked for.
     sanitizer = {"LD_PRELOAD": str(library).strip(), "ASAN_OPTIONS": "detect_leaks=0"}
     # A report ends the process that writes it, before pytest could show what it captured.
-    arguments = ("-n", "auto", "-r", "fE", "--capture", "sys", *session.posargs)
+    arguments = ("-n", "auto", "--capture", "sys", *session.posargs)
     # A sanitizer takes memory of its own.
     arguments = (*arguments, "-k", "not resident_memory and not too_little_memory")
     run_tests(session, *arguments, require="numpy", row="compiled", **sanitizer)
@@ -250,7 +257,7 @@ def package(session: nox.Session) -> None:
     numpy, packaging = ("build", "primitives"), ("package", "release", "wheels")
     files = [f"tests/libraries/numpy/test_{name}.py" for name in numpy]
     files += [f"tests/release/test_{name}.py" for name in packaging]
-    session.run("pytest", *files, "-r", "fE", env=environment)
+    session.run("pytest", *files, env=environment)
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""Write docs/accuracy.md and tests/golden.json from what verify left in docs/accuracy/data.
+"""Write docs/accuracy.md and tests/laws/golden.json from what verify left in docs/accuracy/data.
 
 python docs/accuracy/page.py
 """
@@ -309,7 +309,7 @@ def main() -> None:
     fill(ROOT / "docs" / "derivation.md", {"constants": constants_table})
     cases = list({json.dumps({**one, "on": "", "ulps": 0}): one for one in golden()}.values())
     lines = ",\n ".join(json.dumps(one) for one in cases)
-    (ROOT / "tests" / "golden.json").write_text(f"[{lines}]\n")
+    (ROOT / "tests" / "laws" / "golden.json").write_text(f"[{lines}]\n")
 
 
 if __name__ == "__main__":

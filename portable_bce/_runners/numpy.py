@@ -90,8 +90,8 @@ def call(
 
 def _summed(job: Job) -> int | None:
     """Return the axes over which losses are summed, one bit each, or None."""
-    name, axes = job.reduction
-    if name == "none" or job.outputs[0] != "loss":
+    axes = job.reduction.axes
+    if not job.sums_loss:
         return None
     return 1 if axes == (0,) else sum([1 << axis for axis in axes])
 
@@ -109,6 +109,7 @@ def divisor_for(
         return known
     x, _, weight, _, where = arrays
     shape = x.shape
+    # `_reduction.is_counted` and `denominator` say the same of lengths that may be unknown.
     if where is None and (name == "mean" or weight is None):
         every = len(axes) == len(shape)
         return float(x.size if every else math.prod([shape[axis] for axis in axes]))
@@ -119,7 +120,7 @@ def divisor_for(
     # Axes along which nothing differs are counted once, and multiplied.
     once = [axis for axis in axes if _are_constant((weight, where), axis - len(shape))]
     total = np.empty([n for axis, n in enumerate(shape) if axis not in axes], F64)
-    # No logit is read: one number stands for all of them.
+    # No logit is read, so one zero is broadcast in their place.
     zeros = np.broadcast_to(_ZERO, [1 if axis in once else n for axis, n in enumerate(shape)])
     terms = counting(job, F64)
     if not call(level, terms, (zeros, 0.0, weight, None, where), 1.0, [total], bfloat16, threads):
@@ -169,16 +170,13 @@ class Compiled:
 
 def empties(job: Job) -> list[Any]:
     """Return an array for each output: elementwise ones lie in memory as the logits do."""
-    given, (name, axes) = job.arguments, job.reduction
-    x, dtype = given.x, given.result_dtype
-    derivative = dtype if job.round_derivatives else given.compute_dtype
-    if name == "none" or job.outputs[0] != "loss":
+    x, axes, dtype = job.arguments.x, job.reduction.axes, job.arguments.result_dtype
+    if not job.sums_loss:
+        derivative = job.derivative_dtype
         return [np.empty_like(x, dtype if one == "loss" else derivative) for one in job.outputs]
-    if len(axes) == x.ndim:
-        sums = np.empty((), dtype)
-    else:
-        sums = np.empty([n for axis, n in enumerate(x.shape) if axis not in axes], dtype)
-    return [sums, np.empty_like(x, derivative)] if len(job.outputs) == 2 else [sums]
+    kept = () if len(axes) == x.ndim else [n for axis, n in enumerate(x.shape) if axis not in axes]
+    sums = np.empty(kept, dtype)
+    return [sums, np.empty_like(x, job.derivative_dtype)] if len(job.outputs) == 2 else [sums]
 
 
 # In long double there are no kernels.
@@ -230,8 +228,8 @@ class Sliced:
         axis = max(kept or axes, key=lambda one: shape[one])
         step = max(1, size * shape[axis] // given.x.size)
         cuts = [slice(start, start + step) for start in range(0, shape[axis], step)]
-        whole = job._replace(arguments=given.mapped(partial(_broadcast, shape=shape)))
-        return _apart(whole, axis, cuts) if kept else _to_one_sum(whole, axis, cuts)
+        job = job._replace(arguments=given.mapped(partial(_broadcast, shape=shape)))
+        return _along_kept_axis(job, axis, cuts) if kept else _to_one_sum(job, axis, cuts)
 
 
 def _broadcast(array: Any, shape: tuple[int, ...]) -> Any:
@@ -243,7 +241,7 @@ def _part(job: Job, axis: int, cut: slice) -> Job:
     return job._replace(arguments=job.arguments.mapped(lambda array: array[index]))
 
 
-def _apart(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
+def _along_kept_axis(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
     """Evaluate slices along an axis that no sum runs along."""
     results = empties(job)
     before = sum(one < axis for one in job.reduction.axes)  # axes that a loss does not have

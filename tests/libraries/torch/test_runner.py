@@ -21,6 +21,7 @@ from portable_bce._runners.plain import Plain
 from portable_bce.testing import ulp
 from portable_bce.testing.strategies import arrays, logits, targets, weights
 from tests.autodiff import apart
+from tests.law import examples
 
 torch = pytest.importorskip("torch")
 
@@ -68,7 +69,7 @@ def derivatives(x: Any, y: Any, keywords: dict[str, Any]) -> dict[str, Any]:
     return {name: one.detach().numpy() for name, one in found.items()}
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(75), suppress_health_check=list(HealthCheck))
 @given(calls())
 def test_tensors_give_what_plain_operations_give(call: tuple[Any, Any, dict[str, Any]]) -> None:
     x, y, keywords = call
