@@ -254,7 +254,7 @@ def package(session: nox.Session) -> None:
         environment[f"PORTABLE_BCE_WHEEL_{row.upper()}"] = built
         environment[f"PORTABLE_BCE_BARE_{row.upper()}"] = bare
     session.install(compiled)
-    numpy, packaging = ("build", "primitives"), ("package", "release", "wheels")
+    numpy, packaging = ("build", "primitives", "proof"), ("package", "release", "wheels")
     files = [f"tests/libraries/numpy/test_{name}.py" for name in numpy]
     files += [f"tests/release/test_{name}.py" for name in packaging]
     session.run("pytest", *files, env=environment)

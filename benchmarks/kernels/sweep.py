@@ -76,21 +76,33 @@ class Piece:
         return [self.dtype, self.targets, *map(str, numbers)]
 
 
+def parts(region: str, first: int, stop: int, targets: str) -> Iterator[tuple[str, int, int]]:
+    """Yield what a class of float64 logits is cut into: pairs are whole up to NORMAL."""
+    edge = pattern(contract.NORMAL, FORMATS["float64"])
+    if first < edge:
+        yield region, first, min(stop, edge)
+    # With factors, which scale what a subnormal number has lost, the bounds end there.
+    if stop > edge and targets not in WEIGHTED:
+        yield (
+            (f"{region}, beyond {contract.NORMAL:g}" if first < edge else region),
+            max(first, edge),
+            stop,
+        )
+
+
 def pieces(sweep: Sweep, every: int) -> Iterator[Piece]:
     for dtype in sweep.dtypes:
         form = FORMATS[dtype]
         size = (PIECE_OF_PAIRS if form.bits < 16 else PIECE) * every
         for targets in sweep.targets:
             for region, (first, stop) in regions(form).items():
-                last = stop
-                if sweep.drawn and TARGETS[targets].weighted | bool(TARGETS[targets].factors):
-                    last = min(stop, pattern(contract.NORMAL, form))  # the bounds end there
-                if sweep.drawn and first < last:
+                if sweep.drawn:
                     count = max(1, sweep.drawn // every)
-                    yield Piece(dtype, targets, region, first, last, 1, count)
+                    for name, start, end in parts(region, first, stop, targets):
+                        yield Piece(dtype, targets, name, start, end, 1, count)
                     continue
-                for start in range(first, last, size):
-                    end = min(start + size, last)
+                for start in range(first, stop, size):
+                    end = min(start + size, stop)
                     yield Piece(dtype, targets, region, start, end, every, 0)
 
 

@@ -104,8 +104,8 @@ def test_a_wheel_is_installed_without_a_compiler(row: str, tmp_path: Path) -> No
 def test_the_package_imports_nothing_that_numpy_does_not(row: str, tmp_path: Path) -> None:
     """An import takes as long as what it imports."""
     code = (
-        "import sys, numpy, array_api_compat.numpy; before = set(sys.modules); import portable_bce; "
-        "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
+        "import sys, numpy, array_api_compat.numpy; before = set(sys.modules); "
+        "import portable_bce; print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
     )
     done = bare(tmp_path, "-c", code, row=row)
     assert done.returncode == 0, done.stderr

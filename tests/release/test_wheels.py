@@ -1,4 +1,4 @@
-"""What release.yml publishes beside the sdist: which wheels are built, and who takes the pure one."""
+"""The wheels that release.yml builds: one per platform, and the pure one for all others."""
 
 from __future__ import annotations
 
