@@ -105,7 +105,8 @@ def test_the_package_imports_nothing_that_numpy_does_not(row: str, tmp_path: Pat
     """An import takes as long as what it imports."""
     code = (
         "import sys, numpy, array_api_compat.numpy; before = set(sys.modules); "
-        "import portable_bce; print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
+        "import portable_bce; after = set(sys.modules) - before; "
+        "print(*sorted({name.partition('.')[0] for name in after}))"
     )
     done = bare(tmp_path, "-c", code, row=row)
     assert done.returncode == 0, done.stderr
