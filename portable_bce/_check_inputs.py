@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from portable_bce import _libraries
-from portable_bce._arguments import Arguments, check_arguments, unknown
+from portable_bce._arguments import Arguments, check_arguments
+from portable_bce._hints import unknown
 from portable_bce._typing import Array, ArrayOrScalar
 
 
@@ -90,18 +91,29 @@ def _report(
         return
     bad = broken_by(xp.astype(value, given.compute_dtype))
     if given.where is not None:
-        bad = _shrunk(xp, bad & given.where, value.shape)
+        bad = _shrunk(xp, _padded(bad & given.where), value.shape)
     # Not count_nonzero and argmax: array-api-strict's device without int64 has neither.
     counting = xp.__array_namespace_info__().default_dtypes(device=given.device)["indexing"]
     count = int(xp.sum(xp.astype(bad, counting), dtype=counting))
     if count:
         if any(map(unknown, bad.shape)):  # Dask's; it takes no minimum over empty chunks
             bad, value = (one.copy().compute_chunk_sizes().rechunk("auto") for one in (bad, value))
-        index, alone = _first(xp, bad, counting, given.device)
+        size = value.numel() if _is_jagged(value) else math.prod(value.shape)
+        index, alone = _first(xp, _padded(bad), counting, given.device)
         raise ValueError(
-            f"`{name}` must {rule}; {count} of {math.prod(value.shape)} {instead}, "
-            f"the first is {_only(xp, alone, value, counting)} at index {index}"
+            f"`{name}` must {rule}; {count} of {size} {instead}, "
+            f"the first is {_only(xp, alone, _padded(value), counting)} at index {index}"
         )
+
+
+def _is_jagged(x: Any) -> bool:
+    """Tell whether this is a jagged tensor of PyTorch, which it neither indexes nor flattens."""
+    return getattr(x, "is_nested", False)
+
+
+def _padded(x: Any) -> Any:
+    """Return a tensor whose rows are equally long, whatever they were."""
+    return x.to_padded_tensor(padding=0) if _is_jagged(x) else x
 
 
 def _shrunk(xp: Any, bad: Any, shape: tuple[int, ...]) -> Any:

@@ -53,7 +53,7 @@ class Job(NamedTuple):
     def is_counted(self) -> bool:
         """Whether the denominator depends on more than the shape."""
         given = self.arguments
-        return is_counted(self.reduction, given.x.shape, given.weight, given.where)
+        return is_counted(self.reduction, given.x, given.weight, given.where)
 
     @property
     def derivative_dtype(self) -> Any:

@@ -158,7 +158,7 @@ def _factor(cotangent: Any, shape: tuple[Any, ...], job: Job) -> Any:
     factor = _libraries.cast(xp, factor, given.compute_dtype)
     if factor.ndim == 0:
         return factor
-    _arguments.same_shape(factor.shape, shape, "cotangent", "loss")
+    _arguments.same_shape(factor.shape, shape, "cotangent", "loss", xp)
     for axis in job.reduction.axes:
         factor = xp.expand_dims(factor, axis=axis)
     return factor

@@ -150,7 +150,7 @@ class Compiled:
         given, level = job.arguments, self.level
         if given.compute_dtype not in _COMPUTED:
             return SLICED.evaluate(job)
-        if type(given.x) is not np.ndarray:  # a memmap would lend its type to the results
+        if type(given.x) is not np.ndarray:  # a pullback passes the scalar of a loss of one number
             job = job._replace(arguments=given._replace(x=np.asarray(given.x)))
             given = job.arguments
         arrays = (given.x, given.targets, given.weight, given.pos_weight, given.where)
@@ -198,10 +198,6 @@ def readable(arrays: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
     return tuple(views), bits
 
 
-# What the operands are if none is of a subclass.
-_BASES = frozenset([np.ndarray, float, type(None)])
-
-
 @dataclass(frozen=True, slots=True)
 class Sliced:
     """The plain formula over slices, whose intermediate results stay in the cache.
@@ -215,11 +211,13 @@ class Sliced:
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """Return one array for each output of the job."""
         given, axes = job.arguments, job.reduction.axes
-        x, y, w, p, where = given.x, given.targets, given.weight, given.pos_weight, given.where
-        if not {type(x), type(y), type(w), type(p), type(where)} <= _BASES:
-            # Subclasses bring operators of their own, which mean something else.
-            given = given.mapped(np.asarray)
-            job = job._replace(arguments=given)
+        if given.compute_dtype == F32 and (_is_wide(given.weight) or _is_wide(given.pos_weight)):
+            # A weight of 1e39 is infinite in float32, and infinity times 0 is NaN.
+            wide = job._replace(arguments=given._replace(compute_dtype=F64))
+            return tuple(
+                value if name == "loss" or job.round_derivatives else _rounded(value)
+                for name, value in zip(job.outputs, self.evaluate(wide), strict=True)
+            )
         shape = given.x.shape
         size = self.elements * 4 // np.dtype(given.compute_dtype).itemsize
         if given.x.size <= size or not shape:
@@ -230,6 +228,20 @@ class Sliced:
         cuts = [slice(start, start + step) for start in range(0, shape[axis], step)]
         job = job._replace(arguments=given.mapped(partial(_broadcast, shape=shape)))
         return _along_kept_axis(job, axis, cuts) if kept else _to_one_sum(job, axis, cuts)
+
+
+def _is_wide(weight: Any) -> bool:
+    """Tell whether a weight may lie beyond the range of float32."""
+    if weight is None:
+        return False
+    if isinstance(weight, float):
+        return not -_LARGEST <= weight <= _LARGEST
+    return bool(weight.dtype.kind == "f" and weight.dtype.itemsize > 4)
+
+
+def _rounded(derivative: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return derivative.astype(F32)
 
 
 def _broadcast(array: Any, shape: tuple[int, ...]) -> Any:
@@ -277,6 +289,7 @@ def _to_one_sum(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
 
 
 _PLAIN = Plain(pairwise_total)
+_LARGEST = float(np.finfo(F32).max)
 # Slices stay below 128 KiB, from which on glibc may map each temporary afresh.
 SLICED: Runner = Sliced(2**14 - 2**9)
 
