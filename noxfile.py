@@ -315,10 +315,13 @@ def peers(session: nox.Session) -> None:
 
 @nox.session
 def exhaustive(session: nox.Session) -> None:
-    """Measure and write docs/accuracy.md, and the laws in docs/testing.md: 1.5 hours, two cores."""
+    """Measure and write docs/accuracy.md, and the laws in docs/testing.md: needs GCC.
+
+    Two hours on two cores. An interrupted run goes on where it was stopped.
+    """
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
     session.run("python", "benchmarks/accuracy.py", *session.posargs)
-    for script in ("accuracy_page", "accuracy_picture", "laws_page"):
+    for script in ("kernels/proof", "accuracy_page", "accuracy_picture", "laws_page"):
         session.run("python", f"benchmarks/{script}.py")
 
 

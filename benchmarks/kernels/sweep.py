@@ -26,9 +26,9 @@ from engines import HERE, LEVELS, ROOT, SOURCES, build, native_levels
 from mpmath import mp
 
 from portable_bce import _contract as contract
-from portable_bce._machine import described
-from portable_bce._verify.exact import FORMATS
-from portable_bce._verify.points import EVERY, PLAIN, TARGETS, pattern, regions
+from portable_bce._commands.machine import described
+from portable_bce._commands.sweep import EVERY, PLAIN, TARGETS, pattern, regions
+from portable_bce._contract import FORMATS
 from portable_bce.testing import reference, ulp
 
 DATA = ROOT / "docs" / "accuracy" / "data"
@@ -175,7 +175,7 @@ def run(name: str, level: str, every: int, data: Path) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         program = build("sweep.c", level, Path(folder), *wide)
         for number, piece in enumerate(plan[state["done"] :], start=state["done"] + 1):
-            command = [program, *piece.arguments]
+            command = [str(program), *piece.arguments]
             printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             worst = state["worst"].setdefault(piece.dtype, {})
             for one in cells_of(printed, piece):
