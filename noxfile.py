@@ -179,6 +179,19 @@ def sanitized(session: nox.Session) -> None:
 
 
 @nox.session
+def arm(session: nox.Session) -> None:
+    """Compare the kernels' bits on Arm with x86's: needs aarch64-linux-gnu-gcc and qemu-aarch64.
+
+    Eight minutes; `apt-get install gcc-aarch64-linux-gnu qemu-user` brings both.
+    """
+    session.install(*PROJECT["project"]["dependencies"], *group("test"))
+    # Among the sources: the driver is linked with the engine, and with nothing of Python.
+    environment = {"PORTABLE_BCE_REQUIRE": "arm", "PORTABLE_BCE_ROW": ""}
+    file = "tests/libraries/numpy/test_levels.py"
+    session.run("python", "-m", "pytest", file, "-r", "fEs", *session.posargs, env=environment)
+
+
+@nox.session
 def emulated(session: nox.Session) -> None:
     """Test the built wheel on CuPy without a GPU, on a device that is this CPU: needs g++."""
     session.install(f"{wheel(session)}[dask,demo,verify]", *group("emulated"), *group("test"))
@@ -251,7 +264,7 @@ def package(session: nox.Session) -> None:
         environment[f"PORTABLE_BCE_WHEEL_{row.upper()}"] = built
         environment[f"PORTABLE_BCE_BARE_{row.upper()}"] = bare
     session.install(compiled)
-    numpy, packaging = ("build", "primitives"), ("package", "release")
+    numpy, packaging = ("build", "primitives", "proof"), ("package", "release", "wheels")
     files = [f"tests/libraries/numpy/test_{name}.py" for name in numpy]
     files += [f"tests/release/test_{name}.py" for name in packaging]
     session.run("pytest", *files, env=environment)
@@ -312,10 +325,13 @@ def peers(session: nox.Session) -> None:
 
 @nox.session
 def exhaustive(session: nox.Session) -> None:
-    """Measure and write docs/accuracy.md, and the laws in docs/testing.md: 1.5 hours, two cores."""
+    """Measure and write docs/accuracy.md, and the laws in docs/testing.md: needs GCC.
+
+    Two hours on two cores. An interrupted run goes on where it was stopped.
+    """
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
     session.run("python", "benchmarks/accuracy.py", *session.posargs)
-    for script in ("accuracy_page", "accuracy_picture", "laws_page"):
+    for script in ("kernels/proof", "accuracy_page", "accuracy_picture", "laws_page"):
         session.run("python", f"benchmarks/{script}.py")
 
 

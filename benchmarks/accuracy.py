@@ -2,7 +2,9 @@
 
     python benchmarks/accuracy.py [one logit, or drawn point, in N]
 
-Each report is written once: what is there is kept, and an interrupted sweep goes on.
+The compiled kernels are measured on every level that this CPU runs (kernels/sweep.py), and the
+plain row on every instruction set that NumPy can be held to. Each report is written once: what is
+there is kept, and an interrupted sweep goes on.
 """
 
 from __future__ import annotations
@@ -22,6 +24,12 @@ DATA = DOCS / "accuracy" / "data"
 POINTS, FEWER = 14_300_000, 1_000_000
 # What NumPy must not use, from all that the CPU has down to the baseline.
 WITHOUT = ("", "X86_V4 AVX512_ICL AVX512_SPR", "X86_V4 AVX512_ICL AVX512_SPR X86_V3")
+# NPY_DISABLE_CPU_FEATURES does not reach the kernels, so the plain row is that of a package
+# without them.
+PLAIN = (
+    "import sys; sys.modules['portable_bce._kernels._compiled'] = None; "
+    "from portable_bce.__main__ import main; sys.exit(main())"
+)
 # name -> options of verify; NumPy's, for each instruction set
 NUMPY = {
     "float32-hard": "--exhaustive --dtype float32",
@@ -52,14 +60,14 @@ def levels() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def verify(name: str, options: str, environment: dict[str, str], every: int, points: int) -> None:
-    """Run verify, or measure the peers, unless the report is there."""
+    """Run verify on the plain row, or measure the peers, unless the report is there."""
     report, state = DATA / f"{name}.json", DATA / f"{name}.state"
     if report.exists():
         return
     exhaustive = "--exhaustive" in options
     options += f" --every {every}" if exhaustive else f" --points {max(1, points // every)}"
     files = ["--state", str(state), "--json", str(report)]
-    program = [str(HERE / "peers.py")] if name == "peers" else ["-m", "portable_bce", "verify"]
+    program = [str(HERE / "peers.py")] if name == "peers" else ["-c", PLAIN, "verify"]
     command = [sys.executable, *program, *options.split(), *files]
     sys.stdout.write(f"{name}: {options}\n")
     subprocess.run(command, env=environment, check=True)
@@ -79,6 +87,7 @@ def constants(name: str, backend: str, environment: dict[str, str], every: int) 
 def main(every: str = "1") -> None:
     """Run all that has no report yet."""
     DATA.mkdir(exist_ok=True)
+    subprocess.run([sys.executable, HERE / "kernels" / "sweep.py", "--every", every], check=True)
     for level, environment in levels():
         for name, options in NUMPY.items():
             verify(f"{level}-{name}", f"--backend numpy {options}", environment, int(every), POINTS)

@@ -11,7 +11,7 @@ from portable_bce._pullback import bce_vjp, bce_with_logits_vjp
 from portable_bce._sigmoid import log_sigmoid, sigmoid, softplus
 from portable_bce.losses import BCELoss, BCEWithLogitsLoss
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BCELoss",

@@ -26,6 +26,7 @@ PYTHONS = {
     row: Path(os.environ[f"PORTABLE_BCE_BARE_{row.upper()}"]) / BIN / "python" for row in ROWS
 }
 MODULE = "portable_bce/_kernels/_compiled.abi3.so"
+MEGABYTE = 2**20
 # What serves the repository and not who unpacks the sdist.
 APART = (".ci", ".github", ".gitattributes", ".pre-commit-config.yaml")
 
@@ -73,6 +74,43 @@ def test_tags_say_where_a_wheel_serves() -> None:
     """The compiled one serves one platform and every Python; the pure one serves them all."""
     assert re.fullmatch(r"portable_bce-[^-]+-cp3\d+-abi3-\w+\.whl", WHEELS["compiled"].name)
     assert re.fullmatch(r"portable_bce-[^-]+-py3-none-any\.whl", WHEELS["plain"].name)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_wheel_takes_one_megabyte_at_most(row: str) -> None:
+    assert WHEELS[row].stat().st_size <= MEGABYTE
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_wheel_is_installed_without_a_compiler(row: str, tmp_path: Path) -> None:
+    """Nothing is on PATH, and nothing is fetched: what is needed is there."""
+    bare = str(PYTHONS[row])
+    pip = (sys.executable, "-m", "pip", "--python", bare, "install", "--quiet", "--no-index")
+    options = ("--force-reinstall", "--no-deps", "--target", str(tmp_path / "packages"))
+    done = subprocess.run(
+        [*pip, *options, WHEELS[row]],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={"PATH": str(tmp_path), "CC": "false"},
+    )
+    assert done.returncode == 0, done.stderr
+    found = (tmp_path / "packages" / MODULE).exists()
+    assert found == (row == "compiled")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_package_imports_nothing_that_numpy_does_not(row: str, tmp_path: Path) -> None:
+    """An import takes as long as what it imports."""
+    code = (
+        "import sys, numpy, array_api_compat.numpy; before = set(sys.modules); "
+        "import portable_bce; after = set(sys.modules) - before; "
+        "print(*sorted({name.partition('.')[0] for name in after}))"
+    )
+    done = bare(tmp_path, "-c", code, row=row)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["portable_bce"]
 
 
 @pytest.mark.parametrize("row", ROWS)
