@@ -83,7 +83,7 @@ def test_exception_of_the_implementation_breaks_the_law_that_was_tried() -> None
         (
             lambda x, y: np.zeros((2, 2)),
             "loss of shape (2, 2) from logits of shape (1,)",
-            "one value an element",
+            "one value per element",
         ),
     ],
 )

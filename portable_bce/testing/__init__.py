@@ -21,8 +21,8 @@ try:
     from portable_bce._contract import Bounds, bounds_for
     from portable_bce.testing import reference, strategies, ulp
     from portable_bce.testing._check import check
+    from portable_bce.testing._elementwise import LAWS
     from portable_bce.testing._law import Law
-    from portable_bce.testing._laws import LAWS
     from portable_bce.testing._report import Broken, Report
 except ModuleNotFoundError as error:
     if error.name not in ("hypothesis", "mpmath"):
