@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
@@ -72,14 +72,22 @@ class Fault:
     targets: Values
     got: str
     required: str
+    keywords: Mapping[str, Any] = field(default_factory=dict)
 
 
 class FailureError(Exception):
-    """The implementation raised, or returned what is no array of one value per element."""
+    """The implementation raised, or what it returned is no array of the right shape."""
 
-    def __init__(self, logits: Values, targets: Values, got: str, required: str) -> None:
+    def __init__(
+        self, logits: Values, targets: Values, got: str, required: str, **keywords: Any
+    ) -> None:
         super().__init__(got)
-        self.fault = Fault(None, logits, targets, got, required)
+        self.fault = Fault(None, logits, targets, got, required, keywords)
+
+
+def told(error: Exception) -> str:
+    """Return an exception in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +106,7 @@ class Trial:
             with np.errstate(all="ignore"):
                 return self.functions[name](x, y)
         except Exception as error:
-            got = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise FailureError(*given, got, f"a {WORDS[name]}, no exception") from error
+            raise FailureError(*given, told(error), f"a {WORDS[name]}, no exception") from error
 
     def values(self, name: str, x: Any, y: Any, given: tuple[Values, Values]) -> Values:
         """Return what is returned for two arrays of the library, one value per element."""
@@ -173,14 +180,17 @@ class Trial:
             yield self.fault_among(i, x, y, f"{WORDS[name]} {got}", f"{wanted}, as {what}")
 
 
-Holds: TypeAlias = Callable[[Trial, Values, Values], Iterable[Fault]]
+# Laws of the interface are about an Interface in place of a Trial.
+Holds: TypeAlias = Callable[[Any, Values, Values], Iterable[Fault]]
+Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Law:
     """What holds for every binary cross-entropy of logits that is right.
 
-    ``LAWS`` has them all; ``str`` of a law is its name, so that pytest can show it.
+    ``LAWS`` has those of one value per element, and ``INTERFACE_LAWS`` those of the rest.
+    ``str`` of a law is its name, so that pytest can show it.
 
     Parameters
     ----------
@@ -189,7 +199,8 @@ class Law:
     statement : str
         The law in one sentence.
     needs : str
-        What it cannot do without: "loss", "grad" or "hess".
+        What it cannot do without, in words with spaces between them: "loss", "grad", "hess", a
+        keyword or a reduction.
 
     Examples
     --------
@@ -202,11 +213,16 @@ class Law:
     statement: str
     needs: str
     _holds: Holds = field(repr=False, compare=False)
+    _shapes: Shapes | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.name
 
-    def _faults(self, trial: Trial, x: Values, y: Values) -> list[Fault]:
+    def _missing(self, given: Container[str]) -> list[str]:
+        """Return what it cannot do without and is not given."""
+        return [word for word in self.needs.split() if word not in given]
+
+    def _faults(self, trial: Any, x: Values, y: Values) -> list[Fault]:
         """Return where it is broken among some pairs."""
         try:
             return list(self._holds(trial, x, y))
@@ -214,10 +230,10 @@ class Law:
             return [failure.fault]
 
 
-def law(needs: str, statement: str) -> Callable[[Holds], Law]:
+def law(needs: str, statement: str, shapes: Shapes | None = None) -> Callable[[Holds], Law]:
     """Make a law of a function that yields where it is broken, by the function's name."""
 
     def decorate(holds: Holds) -> Law:
-        return Law(holds.__name__, statement, needs, holds)
+        return Law(holds.__name__, statement, needs, holds, shapes)
 
     return decorate
