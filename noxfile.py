@@ -138,7 +138,7 @@ def minimum(session: nox.Session) -> None:
     pins = lowest if session.python == "3.11" else []
     row = REQUIRED_ROW if session.python == "3.12" else "plain"
     session.install(wheel(session, row), *pins, *group("test"))
-    run_tests(session, "-n", "auto", "-r", "fE", *session.posargs, require="numpy", row=row)
+    run_tests(session, "-n", "auto", *session.posargs, require="numpy", row=row)
 
 
 @nox.session
@@ -155,7 +155,7 @@ def sanitized(session: nox.Session) -> None:
     # Python never frees all that it allocates, so leaks are not looked for.
     sanitizer = {"LD_PRELOAD": str(library).strip(), "ASAN_OPTIONS": "detect_leaks=0"}
     # A report ends the process that writes it, before pytest could show what it captured.
-    arguments = ("-n", "auto", "-r", "fE", "--capture", "sys", *session.posargs)
+    arguments = ("-n", "auto", "--capture", "sys", *session.posargs)
     # A sanitizer takes memory of its own.
     arguments = (*arguments, "-k", "not resident_memory and not too_little_memory")
     run_tests(session, *arguments, require="numpy", row="compiled", **sanitizer)
@@ -165,7 +165,14 @@ def sanitized(session: nox.Session) -> None:
 def emulated(session: nox.Session) -> None:
     """Test the built wheel on CuPy without a GPU, on a device that is this CPU: needs g++."""
     session.install(f"{wheel(session)}[dask,demo,verify]", *group("emulated"), *group("test"))
-    options = ("-p", "tests.emulated", "-m", "gpu", "-k", "not torch-cuda and not jax-gpu")
+    options = (
+        "-p",
+        "tests.emulated",
+        "-m",
+        "gpu",
+        "-k",
+        "not torch-cuda and not jax-gpu",
+    )
     run_tests(session, *options, "-n", "auto", *session.posargs, require="cupy")
 
 
@@ -227,9 +234,10 @@ def package(session: nox.Session) -> None:
         environment[f"PORTABLE_BCE_WHEEL_{row.upper()}"] = built
         environment[f"PORTABLE_BCE_BARE_{row.upper()}"] = bare
     session.install(compiled)
-    names = ("build", "package", "primitives", "release")
-    files = [f"tests/test_{name}.py" for name in names]
-    session.run("pytest", *files, "-r", "fE", env=environment)
+    numpy, packaging = ("build", "primitives"), ("package", "release")
+    files = [f"tests/libraries/numpy/test_{name}.py" for name in numpy]
+    files += [f"tests/release/test_{name}.py" for name in packaging]
+    session.run("pytest", *files, env=environment)
 
 
 @nox.session

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from portable_bce._arguments import Arguments
-from portable_bce._reduction import Reduction, is_counted
+from portable_bce._arguments import Arguments, check_arguments
+from portable_bce._formula import with_probabilities
+from portable_bce._reduction import Name, Reduction, is_counted, reduction_of
+from portable_bce._typing import Array, ArrayOrScalar
 
 # A function of `_formula`: (xp, outputs, x, y, w, p, u) -> one value for each output
 Formula: TypeAlias = Callable[..., tuple[Any, ...]]
@@ -30,6 +32,11 @@ class Job(NamedTuple):
     outputs: tuple[str, ...]
     round_derivatives: bool = True
     denominator: float | None = None
+
+    @property
+    def first(self) -> str:
+        """What the caller's first argument is called."""
+        return first_argument(self.formula)
 
     @property
     def sums_loss(self) -> bool:
@@ -60,6 +67,28 @@ class Job(NamedTuple):
         if given.eps is None:
             return self.formula(xp, self.outputs, x, y, w, p, given.label_smoothing)
         return self.formula(xp, self.outputs, x, y, w, p, given.label_smoothing, given.eps)
+
+
+def job_of(
+    formula: Formula,
+    outputs: tuple[str, ...],
+    x: Array,
+    targets: ArrayOrScalar,
+    reduction: Name,
+    axis: int | tuple[int, ...] | None,
+    *options: Any,
+) -> Job:
+    """Check what a public function was passed, and return the job.
+
+    ``options`` are the other arguments of `check_arguments`, from ``weight`` on.
+    """
+    arguments = check_arguments(first_argument(formula), x, targets, *options)
+    return Job(formula, arguments, reduction_of(reduction, axis, x.ndim), outputs)
+
+
+def first_argument(formula: Formula) -> str:
+    """Return what the first argument of a formula's public functions is called."""
+    return "probabilities" if formula is with_probabilities else "logits"
 
 
 class Runner(Protocol):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
-from portable_bce import functional
+from portable_bce._from_logits import bce_with_logits
+from portable_bce._from_probabilities import bce
 from portable_bce._reduction import Name
 
 _HALVES = (torch.float16, torch.bfloat16)
@@ -58,7 +59,7 @@ def binary_cross_entropy_with_logits(
     """
     return _call(
         binary_cross_entropy_with_logits,
-        functional.bce_with_logits,
+        bce_with_logits,
         (input, target, weight, pos_weight, where),
         reduction=_name(size_average, reduce, reduction),
         label_smoothing=label_smoothing,
@@ -111,7 +112,7 @@ def binary_cross_entropy(
     """
     return _call(
         binary_cross_entropy,
-        functional.bce,
+        bce,
         (input, target, weight, pos_weight, where),
         reduction=_name(size_average, reduce, reduction),
         label_smoothing=label_smoothing,

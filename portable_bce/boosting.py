@@ -19,7 +19,8 @@ from typing import Any, NamedTuple, TypeAlias, overload
 import numpy as np
 from array_api_compat import is_cupy_array
 
-from portable_bce import _arguments, _libraries, functional
+from portable_bce import _arguments, _libraries
+from portable_bce._from_logits import bce_with_logits, bce_with_logits_grad_and_hess
 from portable_bce._reduction import widest
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, Dataset
 
@@ -124,7 +125,7 @@ class BinaryObjective:
             As `bce_with_logits`, whose logits the raw prediction is, and targets the labels.
         """
         raw, labels, weight = _read(y_true, y_pred, sample_weight)
-        grad, hess = functional.bce_with_logits_grad_and_hess(
+        grad, hess = bce_with_logits_grad_and_hess(
             raw, labels, weight=weight, reduction="none", **self._settings()
         )
         return grad, self._floored(hess, weight)
@@ -139,7 +140,7 @@ class BinaryObjective:
         out, are within the loss. It waits for the device.
         """
         raw, labels, weight = _read(y_true, y_pred, sample_weight)
-        loss = functional.bce_with_logits(
+        loss = bce_with_logits(
             raw, labels, weight=weight, reduction="weighted_mean", **self._settings()
         )
         return float(loss)
@@ -181,7 +182,7 @@ class BinaryObjective:
         def mass(logit: float) -> float:
             # Slopes at infinity are the formula's masses: -A at -inf, B at inf, exactly.
             start = xp.full(labels.shape, logit, dtype=dtype, device=device)
-            slope, _ = functional.bce_with_logits_grad_and_hess(
+            slope, _ = bce_with_logits_grad_and_hess(
                 start, labels, weight=weight, reduction="none", **self._settings()
             )
             return abs(float(xp.sum(slope)))

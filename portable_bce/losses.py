@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from portable_bce import _arguments, functional
+from portable_bce import _arguments
+from portable_bce._from_logits import (
+    bce_with_logits,
+    bce_with_logits_grad_and_hess,
+    bce_with_logits_value_and_grad,
+)
+from portable_bce._from_probabilities import bce, bce_grad_and_hess, bce_value_and_grad
+from portable_bce._pullback import bce_vjp, bce_with_logits_vjp
 from portable_bce._reduction import Name, check_name
 from portable_bce._typing import Array, ArrayOrScalar, ArrayT, DType, Pullback
+
+Targets: TypeAlias = ArrayOrScalar
+Weight: TypeAlias = ArrayOrScalar | None
+Mask: TypeAlias = Array | None
 
 
 @dataclass(frozen=True, eq=False)
 class _Loss:
     _: KW_ONLY
-    weight: ArrayOrScalar | None = None
-    pos_weight: ArrayOrScalar | None = None
+    weight: Weight = None
+    pos_weight: Weight = None
     label_smoothing: float = 0.0
     reduction: Name = "mean"
     axis: int | tuple[int, ...] | None = None
@@ -24,8 +35,8 @@ class _Loss:
         check_name(self.reduction)
         _arguments.smoothing(self.label_smoothing)
 
-    def _keywords(self, weight: ArrayOrScalar | None, where: Array | None) -> dict[str, Any]:
-        """Return the settings as keywords; what a call passes stands in for the setting."""
+    def _keywords(self, weight: Weight, where: Mask) -> dict[str, Any]:
+        """Return the settings as keywords; a weight passed to a call replaces its setting."""
         settings = {name: getattr(self, name) for name in self.__dataclass_fields__}
         settings["weight"] = self.weight if weight is None else weight
         return {**settings, "where": where}
@@ -48,8 +59,8 @@ class BCEWithLogitsLoss(_Loss):
 
     Notes
     -----
-    Every method gives what the function of its name gives, bit for bit. `weight` of a call
-    (a batch has its own) stands in for the setting; `where` is always of a call.
+    Every method gives what the function of its name gives, bit for bit. A `weight` that is
+    passed to a call replaces the setting, because a batch has its own; `where` belongs to a call.
 
     Examples
     --------
@@ -63,52 +74,28 @@ class BCEWithLogitsLoss(_Loss):
     """
 
     def __call__(
-        self,
-        logits: ArrayT,
-        targets: ArrayOrScalar,
-        *,
-        weight: ArrayOrScalar | None = None,
-        where: Array | None = None,
+        self, logits: ArrayT, targets: Targets, *, weight: Weight = None, where: Mask = None
     ) -> ArrayT:
         """Return the loss, as `bce_with_logits`."""
-        return functional.bce_with_logits(logits, targets, **self._keywords(weight, where))
+        return bce_with_logits(logits, targets, **self._keywords(weight, where))
 
     def value_and_grad(
-        self,
-        logits: ArrayT,
-        targets: ArrayOrScalar,
-        *,
-        weight: ArrayOrScalar | None = None,
-        where: Array | None = None,
+        self, logits: ArrayT, targets: Targets, *, weight: Weight = None, where: Mask = None
     ) -> tuple[ArrayT, ArrayT]:
         """Return loss and gradient, as `bce_with_logits_value_and_grad`."""
-        return functional.bce_with_logits_value_and_grad(
-            logits, targets, **self._keywords(weight, where)
-        )
+        return bce_with_logits_value_and_grad(logits, targets, **self._keywords(weight, where))
 
     def grad_and_hess(
-        self,
-        logits: ArrayT,
-        targets: ArrayOrScalar,
-        *,
-        weight: ArrayOrScalar | None = None,
-        where: Array | None = None,
+        self, logits: ArrayT, targets: Targets, *, weight: Weight = None, where: Mask = None
     ) -> tuple[ArrayT, ArrayT]:
         """Return gradient and Hessian diagonal, as `bce_with_logits_grad_and_hess`."""
-        return functional.bce_with_logits_grad_and_hess(
-            logits, targets, **self._keywords(weight, where)
-        )
+        return bce_with_logits_grad_and_hess(logits, targets, **self._keywords(weight, where))
 
     def vjp(
-        self,
-        logits: ArrayT,
-        targets: ArrayOrScalar,
-        *,
-        weight: ArrayOrScalar | None = None,
-        where: Array | None = None,
+        self, logits: ArrayT, targets: Targets, *, weight: Weight = None, where: Mask = None
     ) -> tuple[ArrayT, Pullback[ArrayT]]:
         """Return loss and pullback, as `bce_with_logits_vjp`."""
-        return functional.bce_with_logits_vjp(logits, targets, **self._keywords(weight, where))
+        return bce_with_logits_vjp(logits, targets, **self._keywords(weight, where))
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +115,8 @@ class BCELoss(_Loss):
 
     Notes
     -----
-    Every method gives what the function of its name gives, bit for bit. `weight` of a call
-    stands in for the setting; `where` is always of a call.
+    Every method gives what the function of its name gives, bit for bit. A `weight` that is
+    passed to a call replaces the setting; `where` belongs to a call.
 
     Examples
     --------
@@ -146,45 +133,43 @@ class BCELoss(_Loss):
     def __call__(
         self,
         probabilities: ArrayT,
-        targets: ArrayOrScalar,
+        targets: Targets,
         *,
-        weight: ArrayOrScalar | None = None,
-        where: Array | None = None,
+        weight: Weight = None,
+        where: Mask = None,
     ) -> ArrayT:
         """Return the loss, as `bce`."""
-        return functional.bce(probabilities, targets, **self._keywords(weight, where))
+        return bce(probabilities, targets, **self._keywords(weight, where))
 
     def value_and_grad(
         self,
         probabilities: ArrayT,
-        targets: ArrayOrScalar,
+        targets: Targets,
         *,
-        weight: ArrayOrScalar | None = None,
-        where: Array | None = None,
+        weight: Weight = None,
+        where: Mask = None,
     ) -> tuple[ArrayT, ArrayT]:
         """Return loss and gradient, as `bce_value_and_grad`."""
-        return functional.bce_value_and_grad(
-            probabilities, targets, **self._keywords(weight, where)
-        )
+        return bce_value_and_grad(probabilities, targets, **self._keywords(weight, where))
 
     def grad_and_hess(
         self,
         probabilities: ArrayT,
-        targets: ArrayOrScalar,
+        targets: Targets,
         *,
-        weight: ArrayOrScalar | None = None,
-        where: Array | None = None,
+        weight: Weight = None,
+        where: Mask = None,
     ) -> tuple[ArrayT, ArrayT]:
         """Return gradient and Hessian diagonal, as `bce_grad_and_hess`."""
-        return functional.bce_grad_and_hess(probabilities, targets, **self._keywords(weight, where))
+        return bce_grad_and_hess(probabilities, targets, **self._keywords(weight, where))
 
     def vjp(
         self,
         probabilities: ArrayT,
-        targets: ArrayOrScalar,
+        targets: Targets,
         *,
-        weight: ArrayOrScalar | None = None,
-        where: Array | None = None,
+        weight: Weight = None,
+        where: Mask = None,
     ) -> tuple[ArrayT, Pullback[ArrayT]]:
         """Return loss and pullback, as `bce_vjp`."""
-        return functional.bce_vjp(probabilities, targets, **self._keywords(weight, where))
+        return bce_vjp(probabilities, targets, **self._keywords(weight, where))

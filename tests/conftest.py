@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -32,6 +33,16 @@ LAZY = (
 
 # JAX would take three quarters of a GPU's memory, from CuPy and PyTorch in the same process.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+# Why tests are skipped, by what their reasons say.
+SKIPPED_BECAUSE = {
+    "no CUDA device": "need a GPU",
+    "no GPU": "need a GPU",
+    "could not import": "need a library that is not installed",
+    "is not installed": "need a library that is not installed",
+    " has no ": "ask a library for what it does not have",
+    "subnormal": "ask a library for what it does not have",
+}
 
 try:
     from array_api_extra.testing import lazy_xp_function, patch_lazy_xp_functions
@@ -80,6 +91,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if missing and "cpu" in os.environ["PORTABLE_BCE_REQUIRE"]:
         reporter.write_line("\n".join(["required, but not installed:", *missing]), red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was not tested, and why."""
+    counts: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        kinds = (kind for text, kind in SKIPPED_BECAUSE.items() if text in str(report.longrepr))
+        counts[next(kinds, "do not apply here")] += 1
+    if counts:
+        said = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+        terminalreporter.write_line(f"Not tested: {said} (-rs lists them).")
 
 
 @pytest.fixture(scope="module", params=backends.parameters(backends.BACKENDS))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from portable_bce.functional import (
+from portable_bce import (
     bce_with_logits,
     bce_with_logits_grad_and_hess,
     bce_with_logits_value_and_grad,

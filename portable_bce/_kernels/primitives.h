@@ -20,7 +20,7 @@
  * bfloat16. The *_double functions return a pair, for a result that is rounded to float64.
  * Logarithms outside their mathematical domain are NaN, and log(0) = log1p(-1) = -infinity.
  *
- * coefficients.py finds the constants again; tests/test_primitives.py measures the errors.
+ * coefficients.py finds the constants again; tests/libraries/numpy/test_primitives.py measures the errors.
  */
 #ifndef PORTABLE_BCE_PRIMITIVES_H
 #define PORTABLE_BCE_PRIMITIVES_H

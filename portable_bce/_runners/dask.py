@@ -18,8 +18,8 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from portable_bce._arguments import Arguments, Shape, unknown
-from portable_bce._formula import cotangent_product, with_logits
-from portable_bce._job import Formula, Job
+from portable_bce._formula import cotangent_product
+from portable_bce._job import Formula, Job, first_argument
 from portable_bce._libraries import device_of
 from portable_bce._reduction import Reduction, compensated, denominator, two_sum
 from portable_bce._runners.plain import counting, divided, masked, quiet, rounded_to
@@ -287,7 +287,7 @@ def _called(name: str, formula: Formula) -> str:
     """Return the caller's word for an argument."""
     if formula is cotangent_product:
         return {"x": "loss", "weight": "cotangent"}.get(name, name)
-    return ("logits" if formula is with_logits else "probabilities") if name == "x" else name
+    return first_argument(formula) if name == "x" else name
 
 
 def _summed_shape(x: Any, reduction: Reduction) -> Shape:

@@ -90,8 +90,8 @@ def call(
 
 def _summed(job: Job) -> int | None:
     """Return the axes over which losses are summed, one bit each, or None."""
-    name, axes = job.reduction
-    if name == "none" or job.outputs[0] != "loss":
+    axes = job.reduction.axes
+    if not job.sums_loss:
         return None
     return 1 if axes == (0,) else sum([1 << axis for axis in axes])
 
@@ -109,6 +109,7 @@ def divisor_for(
         return known
     x, _, weight, _, where = arrays
     shape = x.shape
+    # `_reduction.is_counted` and `denominator` say the same of lengths that may be unknown.
     if where is None and (name == "mean" or weight is None):
         every = len(axes) == len(shape)
         return float(x.size if every else math.prod([shape[axis] for axis in axes]))
@@ -169,16 +170,13 @@ class Compiled:
 
 def empties(job: Job) -> list[Any]:
     """Return an array for each output: elementwise ones lie in memory as the logits do."""
-    given, (name, axes) = job.arguments, job.reduction
-    x, dtype = given.x, given.result_dtype
-    derivative = dtype if job.round_derivatives else given.compute_dtype
-    if name == "none" or job.outputs[0] != "loss":
+    x, axes, dtype = job.arguments.x, job.reduction.axes, job.arguments.result_dtype
+    if not job.sums_loss:
+        derivative = job.derivative_dtype
         return [np.empty_like(x, dtype if one == "loss" else derivative) for one in job.outputs]
-    if len(axes) == x.ndim:
-        sums = np.empty((), dtype)
-    else:
-        sums = np.empty([n for axis, n in enumerate(x.shape) if axis not in axes], dtype)
-    return [sums, np.empty_like(x, derivative)] if len(job.outputs) == 2 else [sums]
+    kept = () if len(axes) == x.ndim else [n for axis, n in enumerate(x.shape) if axis not in axes]
+    sums = np.empty(kept, dtype)
+    return [sums, np.empty_like(x, job.derivative_dtype)] if len(job.outputs) == 2 else [sums]
 
 
 # In long double there are no kernels.

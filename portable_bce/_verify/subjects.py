@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from portable_bce import _kernels
+from portable_bce import (
+    _kernels,
+    bce_with_logits_grad_and_hess,
+    bce_with_logits_value_and_grad,
+)
 from portable_bce._backends import Place, installed, open_backend, places, version
 from portable_bce._verify.exact import FORMATS, Format
 from portable_bce._verify.peers import PEERS, Peer
 from portable_bce._verify.points import Points
-from portable_bce.functional import (
-    bce_with_logits_grad_and_hess,
-    bce_with_logits_value_and_grad,
-)
 
 
 @dataclass(frozen=True, slots=True)
