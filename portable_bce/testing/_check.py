@@ -407,7 +407,10 @@ def _checked_laws(given: Any, known: tuple[Law, ...]) -> tuple[Law, ...]:
     chosen = []
     for one in given:
         if not isinstance(one, Law | str):
-            raise TypeError(f"`laws` must be laws or their names; got {type(one).__name__}")
+            raise TypeError(
+                f"`laws` must be laws or their names; got {type(one).__name__}. "
+                "Use `laws=[law.name]`"
+            )
         if isinstance(one, str) and one not in by_name:
             similar = get_close_matches(one, by_name, 1, 0) or [known[0].name]
             raise ValueError(
