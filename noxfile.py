@@ -128,6 +128,13 @@ def tests(session: nox.Session) -> None:
     run_tests(session, "-n", "auto", *session.posargs, require="cpu")
 
 
+@nox.session
+def thorough(session: nox.Session) -> None:
+    """Test the built wheel on every CPU backend, with ten times as many drawn examples."""
+    session.posargs.insert(0, "--hypothesis-profile=thorough")
+    tests(session)
+
+
 @nox.session(python=["3.11", "3.12", "3.13"])
 def minimum(session: nox.Session) -> None:
     """Test NumPy alone: the lowest versions on the oldest Python, the newest on the others.
@@ -276,23 +283,30 @@ def verify(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Time all that docs/speed.md publishes, and write it: ten minutes, on a quiet machine.
 
-    With options, bench runs with these, and nothing is written.
+    With options, a part of it is timed and printed, and nothing is written.
     """
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
     if session.posargs:
-        session.run("portable-bce", "bench", *session.posargs)
+        session.run("python", "benchmarks/bench.py", *session.posargs)
         return
     for script in ("speed", "speed_page", "draw"):
         session.run("python", f"benchmarks/{script}.py")
 
 
 @nox.session
+def peers(session: nox.Session) -> None:
+    """Measure the errors of what others call: `nox -s peers -- --dtype float32`."""
+    session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
+    session.run("python", "benchmarks/peers.py", *session.posargs)
+
+
+@nox.session
 def exhaustive(session: nox.Session) -> None:
     """Measure and write docs/accuracy.md, and the laws in docs/testing.md: 1.5 hours, two cores."""
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
-    session.run("python", "docs/accuracy/measure.py", *session.posargs)
-    for script in ("page", "picture", "laws"):
-        session.run("python", f"docs/accuracy/{script}.py")
+    session.run("python", "benchmarks/accuracy.py", *session.posargs)
+    for script in ("accuracy_page", "accuracy_picture", "laws_page"):
+        session.run("python", f"benchmarks/{script}.py")
 
 
 @nox.session
@@ -309,6 +323,6 @@ def docs(session: nox.Session) -> None:
 def pictures(session: nox.Session) -> None:
     """Draw the pictures of the documentation again, from runs and from the reports of runs."""
     session.install(f"{wheel(session)}[demo]", *group("backends"))
-    scripts = ("docs/accuracy/picture", "docs/pictures/tail", "docs/pictures/architecture")
+    scripts = ("benchmarks/accuracy_picture", "docs/pictures/tail", "docs/pictures/architecture")
     for script in (*scripts, "benchmarks/draw"):
         session.run("python", f"{script}.py")

@@ -7,22 +7,26 @@ python benchmarks/draw.py
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
-from speed_page import FLOOR, default, load, medians
+from pages import DOCS, load
+from speed_page import FLOOR, default, medians
 
-HERE = Path(__file__).parent
-DOCS = HERE.parent / "docs"
 # Nearly Okabe and Ito's colours, which the colour-blind can tell apart, on white and on black;
 # (group, ours, other) -> look
 LOOK = {
-    ("numpy", "portable_bce", "shortest formula"): ("NumPy / shortest formula", "#1F83C9"),
-    ("numpy", "portable_bce", "published formula"): ("NumPy / published formula", "#808080"),
+    ("numpy", "portable_bce", "shortest formula"): (
+        "NumPy / shortest formula, 1/(1 + exp(-x))",
+        "#1F83C9",
+    ),
+    ("numpy", "portable_bce", "published formula"): (
+        "NumPy / published formula, sigmoid by where",
+        "#808080",
+    ),
     ("numpy", "portable_bce", "scikit-learn"): ("NumPy / scikit-learn", "#A6761D"),
     ("torch", "portable_bce, by autograd", "PyTorch"): ("PyTorch / its own, eager", "#D55E00"),
     ("torch.compile", "portable_bce, by autograd", "PyTorch"): (
@@ -65,7 +69,7 @@ def draw(results: list[dict[str, Any]], dtype: str) -> None:
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
     axis.set_ylabel("our time / the other's")
-    axis.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     figure.savefig(DOCS / f"speed-{dtype}.svg", metadata={"Date": None})
 
 
@@ -81,7 +85,7 @@ def draw_gpu(run: dict[str, Any]) -> None:
     axis.axhline(1, color="#808080", lw=1.2, ls=":")
     axis.set(xscale="log", yscale="log", xlabel="elements", title="loss and gradient, float32")
     axis.set_ylabel("time / the floor's")
-    axis.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     figure.savefig(DOCS / "speed-gpu.svg", metadata={"Date": None})
 
 

@@ -30,7 +30,7 @@ import numpy as np
 from rich.console import Console
 
 import portable_bce
-from portable_bce._machine import described
+from portable_bce._commands.machine import described
 
 DATA = Path(__file__).parent / "data" / "scale.json"
 OURS, HAND, ALONE = "portable_bce", "published formula", "logits and labels alone"

@@ -14,12 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from speed_page import table
+from pages import DATA, DOCS, fill, table
 
-HERE = Path(__file__).parent
-DATA = HERE / "data" / "scale.json"
-PAGE = HERE.parent / "docs" / "scale.md"
-BEGIN, END = "<!-- benchmarks/scale_page.py writes from here -->", "<!-- to here -->"
 OURS, HAND = "portable_bce", "published formula"
 FLOAT32, MIB = 4, 2**20
 
@@ -68,7 +64,7 @@ def lost(run: dict[str, Any]) -> str:
     killed = run["killed"]
     return (
         f"With one of the two workers killed after {killed['killed after']:.1f} s, it took "
-        f"{killed['seconds']:.1f} s in place of {statistics.median(seconds(run, OURS)):.1f} s. "
+        f"{killed['seconds']:.1f} s instead of {statistics.median(seconds(run, OURS)):.1f} s. "
         f"Loss and largest gradient of all {len(run['runs'][OURS]) + 1} passes, with this "
         f"one, are {'the same to the bit' if same(run) else '**not the same**'}."
     )
@@ -95,7 +91,7 @@ def page(found: dict[str, Any]) -> str:
         ]
         if "killed" in found[name]:
             parts.append(lost(found[name]))
-    head = ("settings", f"ours / {HAND}, same cluster", "ours / NumPy in memory, an element")
+    head = ("settings", f"ours / {HAND}, same cluster", "ours / NumPy in memory, per element")
     parts += [
         "Ratios of times within each round. NumPy works in one process and one thread on "
         f"{request['in memory']:,} elements, generated and labelled there too, in one piece; the "
@@ -107,15 +103,11 @@ def page(found: dict[str, Any]) -> str:
 
 def main(report: str = "") -> None:
     """Print the tables of another report, or put those of the published one into the page."""
-    text = page(json.loads(Path(report or DATA).read_text()))
+    text = page(json.loads(Path(report or DATA / "scale.json").read_text()))
     if report:
         sys.stdout.write(text + "\n")
         return
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise ValueError(f"{PAGE} must have a line {BEGIN!r} and below it a line {END!r}")
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    fill(DOCS / "scale.md", {"figures": lambda: text})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure what Dask spends on tasks and graphs, whatever is in the chunks: docs/on-paper.md.
+"""Measure what Dask spends on tasks and graphs, whatever is in the chunks: docs/scale.md.
 
     python benchmarks/scale_tasks.py [chunks]
 
@@ -37,12 +37,12 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def tasks(chunks: int) -> None:
-    """Print milliseconds a chunk; the first pass imports on the workers."""
+    """Print milliseconds per chunk; the first pass imports on the workers."""
     x = da.zeros(100 * chunks, chunks=100, dtype=np.float32)
     for name, call in CALLS.items():
         dask.compute(*call(x[:1000]))
         found = seconds(partial(dask.compute, *call(x)))
-        sys.stdout.write(f"{name}: {1e3 * found / chunks:.1f} ms a chunk\n")
+        sys.stdout.write(f"{name}: {1e3 * found / chunks:.1f} ms per chunk\n")
 
 
 def graphs(chunk: int) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,22 +19,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import contenders
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
+from bench import apart, clock_of, data, limit_threads, record, versions
+from contenders import OURS, Contender
+from pages import DATA
+from timing import ratios, timed
 
 import portable_bce
 from portable_bce import _kernels
-from portable_bce._backends import installed, open_backend, require_file, version
-from portable_bce._bench import contenders
-from portable_bce._bench.command import clock_of, data, limit_threads, record
-from portable_bce._bench.contenders import OURS, Contender
-from portable_bce._bench.timing import ratios, timed
+from portable_bce._commands import machine
+from portable_bce._commands.machine import installed, open_backend
 from portable_bce._evaluate import _RUNNERS
-from portable_bce._machine import described
 from portable_bce._runners import numpy as numpy_runners
 
-DATA = Path(__file__).parent / "data" / "speed.json"
+HERE = Path(__file__).parent
 SIZES = [1, 10**3, 10**4, 10**5, 10**6, 10**7]
 DTYPES = ("float32", "float64")
 # Sizes at which malloc matters, at which a second thread is of use, and from which on the
@@ -148,7 +146,7 @@ def take(row: str) -> None:
 def measured(cell: Cell) -> list[dict[str, Any]]:
     """Time a cell in this process."""
     take(cell.row)
-    limit_threads(cell.threads, (cell.group if cell.group != "keywords" else "numpy",))
+    limit_threads(cell.threads, cell.group if cell.group != "keywords" else "numpy")
     with open_backend("jax" if cell.group == "jax" else "numpy"):
         asked = [] if cell.group == "keywords" else list(members(cell.group))
         x, y = data(cell.size, cell.dtype)
@@ -177,15 +175,6 @@ def of_variants(cell: Cell, options: dict[str, Any]) -> list[dict[str, Any]]:
     return records
 
 
-def apart(cell: Cell) -> list[dict[str, Any]]:
-    """Time a cell in a fresh process, whose malloc is glibc's own."""
-    environment = {key: value for key, value in os.environ.items() if "MALLOC" not in key}
-    command = [sys.executable, __file__, "--cell", json.dumps(asdict(cell))]
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    about = {"row": cell.row, "threads": cell.threads, "heap": cell.heap}
-    return [{**one, **about} for one in json.loads(done.stdout.splitlines()[-1])]
-
-
 # Peak memory beside the arguments, in gradients' sizes, of one call.
 MEMORY = {
     "portable_bce on NumPy": "portable_bce.bce_with_logits_value_and_grad(x, y)",
@@ -198,7 +187,7 @@ PEAK = """
 import resource
 import numpy as np
 import portable_bce
-from portable_bce._bench import contenders
+import contenders
 if "trained" in {call!r}:
     import torch
     torch.set_num_threads(1)
@@ -219,22 +208,26 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / x.n
 
 def peak(call: str, elements: int) -> float:
     """Measure the peak memory of a call in a fresh process."""
-    command = [sys.executable, "-c", PEAK.format(call=call, elements=elements)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def versions() -> dict[str, str]:
-    names = ("numpy", "sklearn", "torch", "jax", "optax")
-    return {name: version(name) for name in names if installed(name)}
+    code = f"import sys; sys.path.append({str(HERE)!r})\n{PEAK}"
+    command = [sys.executable, "-c", code.format(call=call, elements=elements)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return float(done.stdout)
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     rows = [level.name for level in _kernels.levels]
     add = parser.add_argument
-    add("--json", type=Path, default=DATA, metavar="FILE", help="default: that of docs/speed.md")
+    add(
+        "--json",
+        type=Path,
+        default=DATA / "speed.json",
+        metavar="FILE",
+        help="default: that of docs/speed.md",
+    )
     add("--sizes", type=int, nargs="+", default=SIZES, metavar="N")
-    add("--seconds", type=float, default=1.0, metavar="S", help="for each figure (default: 1)")
+    about = "time each library, dtype and size for S seconds in all (default: 1)"
+    add("--seconds", type=float, default=1.0, metavar="S", help=about)
     add("--rounds", type=int, default=7, metavar="N", help="at least so many (default: 7)")
     about = "instruction set of the kernels for NumPy's arrays (default: the fastest one)"
     add("--level", choices=rows, default=rows[0] if rows else None, help=about)
@@ -243,49 +236,56 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
     """Measure every cell in a process of its own, or the one that this process is for."""
     options = parsed()
     if options.cell:
         sys.stdout.write(json.dumps(measured(Cell(**json.loads(options.cell)))) + "\n")
-        return
-    require_file("--json", options.json)
+        return 0
+    return machine.ended("benchmarks/speed.py", "verify", lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the report of all cells, and return 1 if some of them failed."""
+    machine.require_file("--json", options.json)
     rows = [options.level, PLAIN] if options.level else [PLAIN]
     given = Cell("numpy", "", 1, "", seconds=options.seconds, rounds=options.rounds)
     cells = list(plan(options.sizes, rows, given))
-    found: dict[str, Any] = {
-        "machine": described(),
-        "versions": versions(),
-        "request": {
-            "sizes": options.sizes,
-            "dtypes": DTYPES,
-            "rows": rows,
-            "memory": options.memory,
-        },
+    request = {
+        "sizes": options.sizes,
+        "dtypes": DTYPES,
+        "rows": rows,
+        "memory": options.memory,
+    }
+    report: dict[str, Any] = {
+        "machine": machine.described(),
+        "versions": versions(("numpy", "torch", "jax")),
+        "request": request,
         "results": [],
         "memory": {},
     }
-    console = Console(stderr=True, highlight=False)
-    with Progress(console=console, refresh_per_second=1) as progress:
-        bar = progress.add_task("", total=len(cells) + len(MEMORY))
-        failures = []
+    failures = []
+    with machine.progress(len(cells) + len(MEMORY), "measurements") as advance:
         for cell in cells:
-            about = f"{cell.group}, {cell.row}, {cell.dtype}, n = {cell.size:,}, {cell.heap} heap"
-            progress.update(bar, description=f"{about}, threads: {cell.threads}")
+            name = f"{cell.group}, {cell.row}, {cell.dtype}, n = {cell.size:,}, {cell.heap} heap"
+            name += f", threads: {cell.threads}"
+            advance(0, name)
+            about = {"row": cell.row, "threads": cell.threads, "heap": cell.heap}
             try:
-                found["results"] += apart(cell)
+                report["results"] += [{**one, **about} for one in apart(__file__, **asdict(cell))]
             except subprocess.CalledProcessError:  # which has printed why
-                failures.append(about)
-            progress.advance(bar)
+                failures.append(name)
+            advance(1, name)
         for name, call in MEMORY.items():
-            progress.update(bar, description=f"memory of {name}")
+            advance(0, f"memory of {name}")
             if "trained" not in call or installed("torch"):
-                found["memory"][name] = peak(call, options.memory)
-            progress.advance(bar)
-    options.json.write_text(json.dumps(found, indent=1) + "\n")
+                report["memory"][name] = peak(call, options.memory)
+            advance(1, f"memory of {name}")
+    options.json.write_text(json.dumps(report, indent=1) + "\n")
     if failures:
-        sys.exit("these failed, and are not in the report:\n" + "\n".join(failures))
+        sys.stderr.write("these failed, and are not in the report:\n" + "\n".join(failures) + "\n")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

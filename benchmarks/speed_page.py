@@ -1,4 +1,4 @@
-"""Write the figures of benchmarks/data/speed.json into docs/speed.md, between its markers.
+"""Write the figures of benchmarks/data/speed.json into docs/speed.md and README.md.
 
     python benchmarks/speed_page.py [another report.json]
 
@@ -14,10 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-HERE = Path(__file__).parent
-DATA = HERE / "data"
-PAGE = HERE.parent / "docs" / "speed.md"
-BEGIN, END = "<!-- benchmarks/speed_page.py writes from here -->", "<!-- to here -->"
+from pages import DOCS, README, fill, load, power, shown, table
+
 FLOOR = "floor: read x, y, write one, CuPy"
 OURS, PLAIN = "portable_bce", "plain"
 Pair: TypeAlias = tuple[str, str, str, str]
@@ -25,8 +23,8 @@ Pair: TypeAlias = tuple[str, str, str, str]
 BY_FORMULA: dict[Pair, str] = {
     ("numpy", OURS, name, "value_and_grad"): f"NumPy / {label}"
     for name, label in (
-        ("shortest formula", "shortest formula"),
-        ("published formula", "published formula"),
+        ("shortest formula", "shortest formula, 1/(1 + exp(-x))"),
+        ("published formula", "published formula, sigmoid by `where`"),
         ("scikit-learn", "scikit-learn"),
     )
 }
@@ -43,6 +41,36 @@ PAIRS: dict[Pair, str] = {
     ),
     ("jax", OURS, "optax", "value_and_grad"): "JAX, jit / optax, jit",
 }
+# (row, pair, what the reader is told) of the short table, in README too
+SHORT: list[tuple[str, Pair, tuple[str, str]]] = [
+    (
+        "compiled",
+        ("numpy", OURS, "shortest formula", "value_and_grad"),
+        ("NumPy", "the shortest formula in NumPy"),
+    ),
+    (
+        "compiled",
+        ("numpy", OURS, "scikit-learn", "value_and_grad"),
+        ("NumPy", "scikit-learn's `HalfBinomialLoss`"),
+    ),
+    (
+        "compiled",
+        ("torch", f"{OURS}, by autograd", "PyTorch", "value_and_grad"),
+        ("PyTorch", "its own loss, eager"),
+    ),
+    (
+        "compiled",
+        ("torch.compile", f"{OURS}, by autograd", "PyTorch", "value_and_grad"),
+        ("PyTorch", "its own loss, both under `torch.compile`"),
+    ),
+    ("compiled", ("jax", OURS, "optax", "value_and_grad"), ("JAX", "optax, both under `jax.jit`")),
+    (
+        PLAIN,
+        ("numpy", OURS, "shortest formula", "value_and_grad"),
+        ("NumPy, without a compiler", "the shortest formula in NumPy"),
+    ),
+]
+SHORT_SIZES = (1, 10_000, 1_000_000, 10_000_000)
 RATIO = "ours / other"
 GPU = """
 ![float32: the time of each library in units of the floor](speed-gpu.svg)
@@ -50,30 +78,6 @@ GPU = """
 Each sample waits for the device before and after. "Floor" is the cost of reading both arrays and
 writing one.
 """
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def shown(ratio: dict[str, float]) -> str:
-    return f"{ratio['median']:.2f} ({ratio['low']:.2f}, {ratio['high']:.2f})"
-
-
-def power(size: int) -> str:
-    """Write a power of ten as such."""
-    digits = str(size)
-    if size < 1000 or digits.strip("0") != "1":
-        return f"{size:,}"
-    return "10" + str(len(digits) - 1).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def load(name: str) -> dict[str, Any] | None:
-    path = DATA / f"{name}.json"
-    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return found
 
 
 def cells(run: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]:
@@ -198,6 +202,25 @@ def of_row(run: dict[str, Any], row: str, title: str, pairs: dict[Pair, str]) ->
         yield by_dtype(run, both, ON_TENSORS)
 
 
+def summary(run: dict[str, Any]) -> str:
+    """Return what most readers want: float32, four sizes, medians alone."""
+    keys = [("float32", size) for size in SHORT_SIZES]
+    lines = []
+    for row, pair, label in SHORT:
+        of_row = "plain" if row == PLAIN else run["request"]["rows"][0]
+        by_cell = {
+            (one["group"], one["ours"], one["other"], one["task"], one["dtype"], one["size"]): one
+            for one in cells(run, row=of_row, threads=1, heap="fresh")
+        }
+        found = [by_cell.get((*pair, *key)) for key in keys]
+        lines.append([*label, *(f"{one['ratio']['median']:.2f}" if one else "" for one in found)])
+    about = run["machine"]
+    return (
+        table(("ours", "compared with", *(f"n = {power(size)}" for size in SHORT_SIZES)), lines)
+        + f"\n\n{about['cpu']}, {about['kernels']}, {about['date']}."
+    )
+
+
 def page(run: dict[str, Any]) -> str:
     request, (row, *_) = run["request"], run["request"]["rows"]
     plain = cells(run, row=PLAIN, threads=1, heap="fresh")
@@ -228,18 +251,15 @@ def page(run: dict[str, Any]) -> str:
 
 
 def main(report: str = "") -> None:
-    """Print the tables of another report, or put those of the published one into the page."""
+    """Print the tables of another report, or put those of the published one into the pages."""
     run = json.loads(Path(report).read_text()) if report else load("speed")
     if run is None:
         sys.exit("there is no benchmarks/data/speed.json: python benchmarks/speed.py makes it")
     if report:
         sys.stdout.write(page(run) + "\n")
         return
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise ValueError(f"{PAGE} must have a line {BEGIN!r} and below it a line {END!r}")
-    PAGE.write_text(f"{before}{BEGIN}\n\n{page(run)}\n\n{END}{after}")
+    fill(DOCS / "speed.md", {"speed": lambda: summary(run), "figures": lambda: page(run)})
+    fill(README, {"speed": lambda: summary(run)})
 
 
 if __name__ == "__main__":

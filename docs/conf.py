@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,8 +139,48 @@ def formula(writer: Any, node: Any) -> None:
     raise nodes.SkipNode
 
 
+def listings(app: Any, name: str, source: list[str]) -> None:
+    """Replace each block of a title and options per line by columns of code."""
+    del app, name
+
+    def columns(match: re.Match[str]) -> str:
+        lines = (line.rsplit(": ", 1) for line in match["lines"].splitlines())
+        found = (
+            COLUMN.format(title, language_of(options), printed(options)) for title, options in lines
+        )
+        return f"`````{{container}} columns\n{''.join(found)}`````"
+
+    source[0] = re.sub(r"```\{printed\}\n(?P<lines>.*?)```", columns, source[0], flags=re.DOTALL)
+
+
+COLUMN = """````{{container}}
+{}
+
+```{}
+{}
+```
+````
+"""
+
+
+def language_of(options: str) -> str:
+    """Name the language that `portable-bce source` prints with these options."""
+    return "python" if "trace" in options else "c"
+
+
+def printed(options: str) -> str:
+    """Return the assignments that `portable-bce source` prints with these options."""
+    command = [sys.executable, "-m", "portable_bce", "source", *options.split()]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    lines = re.findall(r"^\s*((?:const \w+ )?v\d+ = .*)$", text, flags=re.MULTILINE)
+    # In float64 there are two loops, and the second one begins again with the first value.
+    first = max(i for i, line in enumerate(lines) if "v0 = " in line)
+    return "\n".join(lines[first:])
+
+
 def setup(app: Any) -> None:
-    """Connect what stands above."""
+    """Connect the renderer and the handlers of this file."""
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("source-read", outside)
+    app.connect("source-read", listings)
     app.connect("missing-reference", known)

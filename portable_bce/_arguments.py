@@ -1,6 +1,7 @@
 """What may be passed: the arguments as one value, and the errors that say what is wrong.
 
-No value of an array is read, and nothing is converted, broadcast or computed.
+No value of an array is read, and nothing is broadcast or computed. Subclasses of NumPy's arrays,
+which may bring operators of their own, are taken as base arrays: here, once.
 """
 
 from __future__ import annotations
@@ -8,16 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import array_api_compat.numpy
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
-from portable_bce import _libraries
+from portable_bce import _hints, _libraries
+from portable_bce._hints import Shape, show
 from portable_bce._libraries import library
-
-Shape: TypeAlias = tuple[Any, ...]
 
 FLOATING = ("floating",)
 REAL = ("floating", "integer", "bool")
@@ -31,7 +31,7 @@ _NUMPY = {
 
 
 class Arguments(NamedTuple):
-    """Checked arguments, as they came.
+    """Checked arguments, as they came, but for subclasses of NumPy's arrays.
 
     Targets, weights and mask may be Python numbers, shorter than ``x`` or of another dtype;
     runners decide when to cast and broadcast them. ``result_dtype`` is that of ``x``.
@@ -82,6 +82,8 @@ def check_arguments(
     is_numpy = type(x) is np.ndarray  # the questions below, answered in less time
     is_torch = not is_numpy and _libraries.is_torch(x)
     xp = array_api_compat.numpy if is_numpy else namespace(first, x)
+    if not is_numpy and isinstance(x, np.ndarray | np.generic):
+        x = np.asarray(x)
     device = "cpu" if is_numpy else x.device if is_torch else _libraries.device_of(x)
     dtype, shape = x.dtype, x.shape
     working = _NUMPY.get(dtype) if is_numpy and compute_dtype is None else None
@@ -89,13 +91,14 @@ def check_arguments(
         dtype_kind(xp, x, first, FLOATING)
         working = working_dtype(xp, dtype, device, compute_dtype)
     if is_torch and type(targets) is type(x):
+        check_layout(xp, targets, "targets")
         dtype_kind(xp, targets, "targets", REAL)
         if targets.device != device:
             same_device(targets, "targets", first, device)
     elif not (is_numpy and type(targets) is np.ndarray and targets.dtype.kind in "fiub"):
-        targets = number_or_array(xp, targets, "targets", first, device, REAL)
+        targets = number_or_array(xp, targets, "targets", first, device, REAL, shape)
     if type(targets) is not float and targets.shape != shape:
-        same_shape(targets.shape, shape, "targets", first)
+        same_shape(targets.shape, shape, "targets", first, xp)
     if weight is not None:
         weight = _factor(xp, weight, "weight", first, shape, device, REAL)
     if pos_weight is not None:
@@ -114,14 +117,14 @@ def check_arguments(
 def _factor(
     xp: Any, value: Any, name: str, first: str, shape: Shape, device: Any, kinds: tuple[str, ...]
 ) -> Any:
-    value = number_or_array(xp, value, name, first, device, kinds)
+    value = number_or_array(xp, value, name, first, device, kinds, shape)
     if type(value) is not float:
         broadcastable(value.shape, shape, name, first)
     return value
 
 
 def _mask(xp: Any, value: Any, first: str, shape: Shape, device: Any) -> Any:
-    if is_number(value):
+    if is_number(value) and not isinstance(value, np.bool_):
         raise TypeError(
             f"`where` must be a bool array of the library of `{first}`, {library(xp)}; got "
             f"{type(value).__name__}. Leave it out to keep everything"
@@ -135,28 +138,34 @@ def working_dtype(xp: Any, dtype: Any, device: Any, asked: Any = None) -> Any:
     if asked is None:
         return own
     name = library(xp)
-    if not _libraries.akin(asked, dtype) or _libraries.kind(xp, asked) != "floating":
+    wide = (
+        _libraries.by_name(xp, asked, dtype) if isinstance(asked, str) or asked is float else asked
+    )
+    if not _libraries.akin(wide, dtype) or _libraries.kind(xp, wide) != "floating":
+        best = "float64" if _libraries.has_float64(xp, device) else "float32"
         raise TypeError(
-            f"`compute_dtype` must be a real floating dtype of {name}, such as {name}.float64; "
+            f"`compute_dtype` must be a real floating dtype of {name}, such as {name}.{best}; "
             f"got {asked!r}"
         )
-    if _libraries.bits(xp, asked) < _libraries.bits(xp, own):
+    if _libraries.bits(xp, wide) < _libraries.bits(xp, own):
         raise TypeError(
             f"`compute_dtype` must be at least as precise as {own}, in which {dtype} is computed "
             f"anyway; got {asked!r}"
         )
-    if asked != own and not _libraries.has(xp, asked, device):
+    if wide != own and not _libraries.has(xp, wide, device):
         raise TypeError(
             f"`compute_dtype` must be a dtype that {name} has on this device; got {asked!r}. "
             "On JAX, enable x64"
         )
-    return _libraries.native(asked)
+    return _libraries.native(wide)
 
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Tell whether a value is a real Python number, or a NumPy scalar, which acts as one."""
     kind = type(value)
-    return kind is float or (kind is not np.ndarray and isinstance(value, Real))
+    return kind is float or (
+        isinstance(value, Real | np.bool_) and not isinstance(value, np.timedelta64)
+    )
 
 
 def namespace(name: str, x: Any) -> Any:
@@ -165,8 +174,11 @@ def namespace(name: str, x: Any) -> Any:
     if xp is None:
         raise TypeError(
             f"`{name}` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, "
-            f"Dask, ...); got {type_name(x)}. Use `numpy.asarray({name})`"
+            f"Dask, ...); got {type_name(x)}. "
+            f"{_hints.to_array(np, x, name, name, FLOATING, None, None)}"
         )
+    if is_masked(x):
+        refuse_mask(xp, x, name, name, FLOATING, None)
     return xp
 
 
@@ -177,27 +189,75 @@ def _namespace(name: str, x: Any) -> Any:
     if _libraries.is_torch(x):
         from array_api_compat import torch as xp  # noqa: PLC0415  only here is it known to be there
 
+        check_layout(xp, x, name)
         return xp
+    if isinstance(x, np.ndarray):  # numpy.matrix, too, which some versions of the library refuse
+        return array_api_compat.numpy
     if isinstance(x, type) or not is_array_api_obj(x):
         return None
-    # Operations on NumPy's masked arrays leave their first operand's values where masked.
-    if isinstance(getattr(x, "_meta", x), np.ma.MaskedArray):  # Dask's arrays say so by their meta
-        masks = "numpy.ma" if isinstance(x, np.ndarray) else "dask.array.ma"
+    xp = array_namespace(x)
+    if library(xp) == "torch":  # of a subclass
+        check_layout(xp, x, name)
+    return xp
+
+
+def check_layout(torch: Any, x: Any, name: str) -> None:
+    """Refuse tensors that PyTorch's own operations take some of the time, or not at all."""
+    if type(x).__name__ == "MaskedTensor":
         raise TypeError(
-            f"`{name}` must be an array without a mask of its own; got {type_name(x)}. Use "
-            f"`{masks}.getdata({name})` and `where=~{masks}.getmaskarray({name})`"
+            f"`{name}` must be a tensor without a mask of its own; got {type_name(x)}. Use "
+            f"`{name}.get_data()` and `where={name}.get_mask()`"
         )
-    return array_namespace(x)
+    if x.layout is torch.strided:
+        if x.is_nested:
+            raise TypeError(
+                f"`{name}` must be a dense or a jagged tensor; got a nested one of layout "
+                f"torch.strided. Use `torch.nested.as_nested_tensor({name}.unbind(), "
+                "layout=torch.jagged)`"
+            )
+    elif x.layout is not torch.jagged:
+        raise TypeError(
+            f"`{name}` must be a dense tensor; got one of layout {x.layout}. Use "
+            f"`{name}.to_dense()`"
+        )
 
 
-def same_library(xp: Any, x: Any, name: str, first: str, wanted: str) -> None:
+def is_masked(x: Any) -> bool:
+    """Tell whether an array has a mask of its own, which operations and copies would lose."""
+    if type(x).__module__ == "torch":  # a tensor takes its time to say that it has no such name
+        return False
+    return isinstance(getattr(x, "_meta", x), np.ma.MaskedArray)  # Dask's arrays say so by theirs
+
+
+def refuse_mask(
+    xp: Any, x: Any, name: str, first: str, kinds: tuple[str, ...], device: Any
+) -> None:
+    """Raise an error that says how to pass a masked array."""
+    raise TypeError(
+        f"`{name}` must be an array without a mask of its own; got {type_name(x)}. "
+        f"{_hints.without_mask(xp, x, name, first, kinds, device)}"
+    )
+
+
+def same_library(
+    xp: Any,
+    x: Any,
+    name: str,
+    first: str,
+    kinds: tuple[str, ...],
+    device: Any = None,
+    shape: Shape | None = None,
+) -> None:
     """Require an array of ``xp``, or of NumPy where ``xp`` traces what NumPy computes."""
+    if is_masked(x):
+        refuse_mask(xp, x, name, first, kinds, device)
     other = _namespace(name, x)
     traces = other is array_api_compat.numpy and getattr(xp, "ndarray", None) is np.ndarray
     if other is not xp and not traces:
+        wanted = "a bool array" if kinds == BOOL else "a Python scalar or an array"
         raise TypeError(
             f"`{name}` must be {wanted} of the library of `{first}`, {library(xp)}; got "
-            f"{type_name(x)}. Use `{library(xp)}.asarray({name})`"
+            f"{type_name(x)}. {_hints.to_array(xp, x, name, first, kinds, device, shape)}"
         )
 
 
@@ -211,11 +271,10 @@ def same_device(x: Any, name: str, first: str, expected: Any) -> None:
         )
 
 
-_CONVERT = "Convert it, for example to float32"
 _WORDS = {
-    FLOATING: ("a real floating dtype", _CONVERT),
-    REAL: ("a floating, integer or bool dtype", _CONVERT),
-    BOOL: ("a bool dtype", "Use `{name} != 0`"),
+    FLOATING: "a real floating dtype",
+    REAL: "a floating, integer or bool dtype",
+    BOOL: "a bool dtype",
 }
 
 
@@ -223,64 +282,92 @@ def dtype_kind(xp: Any, x: Any, name: str, allowed: tuple[str, ...]) -> None:
     """Require an array whose dtype is of one of the kinds named."""
     kind = _libraries.kind(xp, x.dtype)
     if kind not in allowed:
-        wanted, mend = _WORDS[allowed]
-        if allowed == REAL and kind == "complex":
-            mend = "Take its real part"
-        raise TypeError(f"`{name}` must have {wanted}; got {x.dtype}. {mend.format(name=name)}")
+        if getattr(x, "is_quantized", False):
+            mend = f"Use `{name}.dequantize()`"
+        else:
+            mend = _hints.to_dtype(x, name, allowed, kind)
+        raise TypeError(f"`{name}` must have {_WORDS[allowed]}; got {x.dtype}. {mend}")
 
 
 def number_or_array(
-    xp: Any, value: Any, name: str, first: str, device: Any, kinds: tuple[str, ...]
+    xp: Any,
+    value: Any,
+    name: str,
+    first: str,
+    device: Any,
+    kinds: tuple[str, ...],
+    shape: Shape | None = None,
 ) -> Any:
-    """Return a number as a float; require any other value to be an array beside the first."""
+    """Return a number as a float; require any other value to be an array beside the first.
+
+    ``shape`` is that of the first, None where any shape will do: an error says how to reach it.
+    """
     if type(value) is np.ndarray and xp is array_api_compat.numpy:  # as below, in less time
         dtype_kind(xp, value, name, kinds)
         return value
-    if is_number(value):
-        return float(value)
-    wanted = "a bool array" if kinds == BOOL else "a Python scalar or an array"
-    same_library(xp, value, name, first, wanted)
+    if is_number(value) and kinds != BOOL:
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(
+                f"`{name}` must be a number that a float can hold; got {value}"
+            ) from None
+    same_library(xp, value, name, first, kinds, device, shape)
     dtype_kind(xp, value, name, kinds)
     same_device(value, name, first, device)
-    return value
+    return np.asarray(value) if isinstance(value, np.ndarray | np.generic) else value
 
 
-def same_shape(found: Shape, expected: Shape, name: str, first: str) -> None:
+def same_shape(found: Shape, expected: Shape, name: str, first: str, xp: Any) -> None:
     """Require equal shapes, as far as they are known."""
-    if len(found) == len(expected) and all(map(_fits, found, expected)):
+    if _hints.are_equal(found, expected):
         return
+    if not found:
+        mend = (
+            f"Use `{library(xp)}.broadcast_to({name}, {first}.shape)` for the same one everywhere"
+        )
+    else:
+        index = _hints.index(found, expected)
+        mend = f"Use `{name}{index}`" if index else "One is needed for each element"
     raise ValueError(
-        f"`{name}` must have the shape of `{first}`, {_show(expected)}; got {_show(found)}. "
-        f"{_mend(name, found, expected)}"
+        f"`{name}` must have the shape of `{first}`, {show(expected)}; got {show(found)}. "
+        f"{_hints.on_offsets(name, first, found, expected) or mend}"
     )
 
 
 def broadcastable(found: Shape, expected: Shape, name: str, first: str) -> None:
     """Require a shape that broadcasts to ``expected`` without expanding it."""
-    aligned = expected[len(expected) - len(found) :]
-    if len(found) <= len(expected) and all(
-        one == 1 or _fits(one, other) for one, other in zip(found, aligned, strict=True)
-    ):
+    if _hints.broadcasts(found, expected):
         return
     raise ValueError(
-        f"`{name}` must broadcast to the shape of `{first}`, {_show(expected)}, without "
-        f"expanding it; got {_show(found)}. {_behind(name, found, expected)}"
+        f"`{name}` must broadcast to the shape of `{first}`, {show(expected)}, without "
+        f"expanding it; got {show(found)}. "
+        f"{_hints.on_offsets(name, first, found, expected) or _behind(name, found, expected)}"
     )
-
-
-def python_number(value: Any, name: str, alternative: str = "") -> None:
-    """Require a number that is known now, which True is not meant to be."""
-    if not is_number(value) or isinstance(value, bool):
-        raise TypeError(f"`{name}` must be a Python number{alternative}; got {type_name(value)}")
 
 
 def _behind(name: str, found: Shape, expected: Shape) -> str:
     """Say how many axes to add behind, if the lengths are found further to the left."""
-    for added in range(len(expected) - len(found), 0, -1):
-        start = len(expected) - len(found) - added
-        if all(map(_fits, found, expected[start : start + len(found)])):
-            return f"Use `{name}[{', '.join([':'] * len(found) + ['None'] * added)}]`"
-    return "No axis may be longer than there, or added"
+    mend = _hints.index_behind(found, expected)
+    if mend is None:
+        return "No axis may be longer than there, or added"
+    index, axis = mend
+    if name == "pos_weight" and axis == 0:  # as long as the batch by chance, or by mistake
+        length = show(expected[-1:])
+        return (
+            f"One for each class has the shape {length}; use `{name}{index}` if one for each row "
+            "is meant"
+        )
+    return f"Use `{name}{index}`"
+
+
+def python_number(value: Any, name: str, alternative: str = "") -> None:
+    """Require a number that is known now, which True is not meant to be."""
+    if not is_number(value) or isinstance(value, bool | np.bool_):
+        raise TypeError(
+            f"`{name}` must be a Python number{alternative}; got {type_name(value)}"
+            f"{_hints.to_number(value, name, 'float')}"
+        )
 
 
 def smoothing(value: Any) -> float:
@@ -324,7 +411,12 @@ def axes(axis: Any, ndim: int) -> tuple[int, ...]:
     given = axis if isinstance(axis, tuple) else (axis,)
     for one in given:
         if not isinstance(one, Integral) or isinstance(one, bool):
-            raise TypeError(f"`axis` must be an int, a tuple of ints or None; got {axis!r}")
+            mend = ". Use `tuple(axis)`" if type(axis) is list else ""
+            raise TypeError(
+                "`axis` must be an int, a tuple of ints or None; got "
+                f"{type_name(one) if _hints.is_tracer(one) else repr(axis)}"
+                f"{mend or _hints.to_number(one, 'axis', 'int')}"
+            )
         if not ndim:
             raise ValueError(
                 f"`axis` must be None or () for an array without dimensions; got {axis!r}"
@@ -337,43 +429,6 @@ def axes(axis: Any, ndim: int) -> tuple[int, ...]:
     if len(set(found)) < len(found):
         raise ValueError(f"`axis` must not repeat an axis of {ndim} dimensions; got {axis!r}")
     return tuple(found)
-
-
-def _fits(one: Any, other: Any) -> bool:
-    """Tell whether two lengths agree; one that is unknown (None, NaN) may."""
-    return bool(one == other) or unknown(one) or unknown(other)
-
-
-def unknown(length: Any) -> bool:
-    """Tell whether a length is not known before computing (None, or NaN in Dask)."""
-    return length is None or bool(length != length)  # math.isnan breaks PyTorch's graphs
-
-
-def _mend(name: str, found: Shape, expected: Shape) -> str:
-    """Say how to index ``found`` into ``expected`` where only axes of length 1 differ."""
-    if not found:
-        return f"Use `float({name})` for the same one everywhere"
-    index: list[str] = []
-    rest, goal = list(found), list(expected)
-    while rest or goal:
-        if rest and goal and _fits(rest[0], goal[0]):
-            index.append(":")
-            rest, goal = rest[1:], goal[1:]
-        elif goal and goal[0] == 1:
-            index.append("None")
-            goal = goal[1:]
-        elif rest and rest[0] == 1:
-            index.append("0")
-            rest = rest[1:]
-        else:
-            return "One is needed for each element"
-    return f"Use `{name}[{', '.join(index)}]`"
-
-
-def _show(shape: Shape) -> str:
-    """Print a shape as Python does, with ? for lengths that are not known yet."""
-    inner = ", ".join("?" if unknown(one) else str(one) for one in shape)
-    return f"({inner},)" if len(shape) == 1 else f"({inner})"
 
 
 def type_name(x: Any) -> str:

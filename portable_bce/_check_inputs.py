@@ -1,4 +1,4 @@
-"""The one function that looks at values."""
+"""The one function that reads values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from portable_bce import _libraries
-from portable_bce._arguments import Arguments, check_arguments, unknown
+from portable_bce._arguments import Arguments, check_arguments
+from portable_bce._hints import unknown
 from portable_bce._typing import Array, ArrayOrScalar
 
 
@@ -20,15 +21,15 @@ def check_inputs(
     where: Array | None = None,
     from_logits: bool = True,
 ) -> None:
-    """Raise an error if a value that is kept cannot mean what it should.
+    """Raise an error if a value that is not masked cannot mean what it should.
 
-    For debugging and for data of doubtful origin. It is the only function here that looks
-    at values: it waits for the device, computes Dask arrays, and cannot be compiled.
+    For debugging and for data of doubtful origin. No other function here reads a value. This
+    one waits for the device, computes Dask arrays, and cannot be compiled.
 
     Parameters
     ----------
     logits, targets, weight, pos_weight, where
-        As for `bce_with_logits`; without `from_logits`, the first are probabilities.
+        As for `bce_with_logits`. Without `from_logits`, the first argument has probabilities.
     from_logits : bool, default True
         Whether the first argument holds logits or probabilities.
 
@@ -56,8 +57,8 @@ def check_inputs(
     else:
         _report(first, given, given.x, "lie in [0, 1]", "do not", _outside)
     _report("targets", given, given.targets, "lie in [0, 1]", "do not", _outside)
-    for name, one in (("weight", given.weight), ("pos_weight", given.pos_weight)):
-        _report(name, given, one, "be finite and not negative", "are not", _no_weight)
+    for name, factor in (("weight", given.weight), ("pos_weight", given.pos_weight)):
+        _report(name, given, factor, "be finite and not negative", "are not", _no_weight)
 
 
 def _nan(x: Any) -> Any:
@@ -80,7 +81,7 @@ def _report(
     instead: str,
     broken_by: Callable[[Any], Any],
 ) -> None:
-    """Raise if a value that is kept breaks the rule: say what it must, and what they do."""
+    """Raise an error that states the rule, if a value that is not masked breaks it."""
     xp = given.xp
     if value is None:
         return
@@ -90,22 +91,33 @@ def _report(
         return
     bad = broken_by(xp.astype(value, given.compute_dtype))
     if given.where is not None:
-        bad = _shrunk(xp, bad & given.where, value.shape)
+        bad = _shrunk(xp, _padded(bad & given.where), value.shape)
     # Not count_nonzero and argmax: array-api-strict's device without int64 has neither.
     counting = xp.__array_namespace_info__().default_dtypes(device=given.device)["indexing"]
     count = int(xp.sum(xp.astype(bad, counting), dtype=counting))
     if count:
         if any(map(unknown, bad.shape)):  # Dask's; it takes no minimum over empty chunks
             bad, value = (one.copy().compute_chunk_sizes().rechunk("auto") for one in (bad, value))
-        index, alone = _first(xp, bad, counting, given.device)
+        size = value.numel() if _is_jagged(value) else math.prod(value.shape)
+        index, alone = _first(xp, _padded(bad), counting, given.device)
         raise ValueError(
-            f"`{name}` must {rule}; {count} of {math.prod(value.shape)} {instead}, "
-            f"the first is {_only(xp, alone, value, counting)} at index {index}"
+            f"`{name}` must {rule}; {count} of {size} {instead}, "
+            f"the first is {_only(xp, alone, _padded(value), counting)} at index {index}"
         )
 
 
+def _is_jagged(x: Any) -> bool:
+    """Tell whether this is a jagged tensor of PyTorch, which it neither indexes nor flattens."""
+    return getattr(x, "is_nested", False)
+
+
+def _padded(x: Any) -> Any:
+    """Return a tensor whose rows are equally long, whatever they were."""
+    return x.to_padded_tensor(padding=0) if _is_jagged(x) else x
+
+
 def _shrunk(xp: Any, bad: Any, shape: tuple[int, ...]) -> Any:
-    """Undo a broadcast: one that serves many elements is bad where any of them is kept."""
+    """Undo a broadcast: a value for many elements is bad if any of them is not masked."""
     bad = xp.any(bad, axis=tuple(range(bad.ndim - len(shape))))
     once = tuple(axis for axis, length in enumerate(shape) if length == 1)
     return xp.any(bad, axis=once, keepdims=True)
@@ -129,7 +141,7 @@ def _first(xp: Any, bad: Any, counting: Any, device: Any) -> tuple[tuple[int, ..
 
 
 def _only(xp: Any, alone: Any, value: Any, counting: Any) -> float:
-    """Return the number that stands where ``alone`` is true."""
+    """Return the number at the place where ``alone`` is true."""
     value = getattr(value, "detach", lambda: value)()  # PyTorch warns of float() with a gradient
     found = xp.where(alone, value, xp.zeros_like(value))
     if _libraries.kind(xp, value.dtype) != "integer":

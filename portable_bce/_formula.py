@@ -46,8 +46,8 @@ def with_logits(xp, outputs, x, y, w, p, u):
         d, mass = against(positive, negative), w if p is None else positive + negative
 
     def linear(d, mass):
-        # 0 times infinity is 0 here. Only an infinite x is replaced, by the largest number
-        # of its sign: where(d == 0, 0, x d) would lose the derivative by d of hard labels.
+        # 0 times infinity is 0 here. Only an infinite x is replaced, by the largest number of its
+        # sign: where(d == 0, 0, x d) would lose the derivative of hard labels with respect to d.
         finite = xp.where((d == 0) & xp.isinf(x), -m * xp.finfo(x.dtype).max, x)
         return finite * d + times(mass, xp.log1p(e))
 

@@ -51,9 +51,9 @@ def bce_with_logits(
     axis : int, tuple of int or None, default None
         Axes to reduce over, None for all.
     compute_dtype : dtype, optional
-        A wider floating dtype to compute in. Operation by operation, float16 and bfloat16
-        are computed in float32 as it is, and float32 computed in float64 is correctly
-        rounded, nearly always. The compiled kernels compute in float64 in any case.
+        A wider floating dtype to compute in. Without it, float16 and bfloat16 are computed in
+        float32. With float64, nearly every float32 result is correctly rounded. The compiled
+        kernels always compute in float64.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def bce_with_logits(
     See Also
     --------
     bce_with_logits_value_and_grad, bce_with_logits_grad_and_hess, bce_with_logits_vjp
-    check_inputs : looks for targets outside [0, 1] and NaN, which nothing here does.
+    check_inputs : finds targets outside [0, 1] and NaN; no other function reads values.
 
     Notes
     -----
@@ -82,9 +82,8 @@ def bce_with_logits(
     loss is within 4.4 ULP. Sums are accumulated in float64 where the device has it, otherwise
     pairwise.
 
-    Maechler, *Accurately computing log(1 - exp(-|a|))* (2012), treats softplus alone. That
-    the whole loss stays right, for soft labels and under differentiation too, is what the
-    arrangement in the module ``portable_bce._formula`` adds.
+    Source: Maechler, *Accurately computing log(1 - exp(-|a|))* (2012), for softplus alone. The
+    module ``portable_bce._formula`` extends it to the loss, to soft labels and to derivatives.
 
     Examples
     --------
@@ -172,8 +171,8 @@ def bce_with_logits_grad_and_hess(
 ) -> tuple[ArrayT, ArrayT]:
     """Gradient and Hessian diagonal of binary cross-entropy from logits, in one pass.
 
-    For Newton's method and for boosting, which want the derivatives of each element's own
-    loss: ask for ``reduction="none"`` (or "sum") there.
+    Newton's method and boosting need the derivatives of each element's own loss: pass
+    ``reduction="none"`` (or "sum") for them.
 
     Parameters
     ----------

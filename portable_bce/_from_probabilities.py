@@ -28,8 +28,8 @@ def bce(
 
         loss = -w (p y log q + (1 - y) log(1 - q)),    0 log 0 = 0.
 
-    Prefer `bce_with_logits` where the logits are at hand: a probability near 1 has rounded
-    the logit away before this function sees it.
+    Prefer `bce_with_logits` if you have the logits: near 1 a probability has already lost the
+    digits of its logit.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def bce(
     weight, pos_weight, label_smoothing, where, reduction, axis, compute_dtype
         As for `bce_with_logits`.
     eps : float, optional
-        Clamps probabilities to [eps, 1 - eps], so that the loss stays finite; the gradient
-        is 0 where it does. By default certain and wrong costs infinity.
+        Clamps probabilities to [eps, 1 - eps], so that the loss stays finite. The gradient is
+        0 where it clamps. By default the loss of a certain and wrong probability is infinite.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def bce(
 
     See Also
     --------
-    check_inputs : looks for probabilities outside [0, 1], which nothing here does.
+    check_inputs : finds probabilities outside [0, 1]; no other function reads values.
 
     Notes
     -----
@@ -158,8 +158,9 @@ def bce_grad_and_hess(
     grad : array of the shape, dtype and device of `probabilities`
         As `bce_value_and_grad` returns it, bit for bit.
     hess : array of the shape, dtype and device of `probabilities`
-        Second derivative by each probability, w (p y / q^2 + (1 - y) / (1 - q)^2), each
-        quotient 0 where its numerator is, divided by the denominator of the reduction.
+        Second derivative with respect to each probability,
+        w (p y / q^2 + (1 - y) / (1 - q)^2), each quotient 0 where its numerator is, divided by
+        the denominator of the reduction.
 
     Raises
     ------

@@ -22,8 +22,8 @@ class Job(NamedTuple):
     the derivatives stay in the compute dtype if ``round_derivatives`` is false, for a pullback
     to scale them before it rounds.
 
-    ``denominator`` stands for the reduction's own where the arguments are a part of a larger
-    array, whose it is. A job without arrays crosses processes.
+    ``denominator`` replaces the reduction's own where the arguments are a part of a larger array:
+    it is that array's. A job without arrays can be sent to other processes.
     """
 
     formula: Formula
@@ -53,7 +53,7 @@ class Job(NamedTuple):
     def is_counted(self) -> bool:
         """Whether the denominator depends on more than the shape."""
         given = self.arguments
-        return is_counted(self.reduction, given.x.shape, given.weight, given.where)
+        return is_counted(self.reduction, given.x, given.weight, given.where)
 
     @property
     def derivative_dtype(self) -> Any:

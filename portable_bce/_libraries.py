@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import device, is_jax_array
+from array_api_compat import device, is_cupy_array, is_dask_array, is_jax_array, is_torch_array
 
 # ml_dtypes' bfloat16 is an extension dtype to NumPy and Dask, whose isdtype and finfo
 # raise on it; every library that has a bfloat16 prints it so.
@@ -21,11 +21,17 @@ def library(xp: Any) -> str:
 
 
 def kind(xp: Any, dtype: Any) -> str:
-    """Return "floating", "integer", "bool", "complex", or "unknown" for a dtype."""
-    if isinstance(dtype, np.dtype) and dtype.kind in _LETTERS:
-        return _LETTERS[dtype.kind]
+    """Return "floating", "integer", "bool", "complex", or "unknown" for a dtype.
+
+    Floats of 8 bits and fewer are unknown: they hold no gradient, and some have no sign.
+    """
+    if isinstance(dtype, np.dtype):
+        letter = dtype.kind
+        if letter in _LETTERS and (letter != "f" or dtype.itemsize > 1):
+            return _LETTERS[letter]
     if getattr(dtype, "is_floating_point", False) or str(dtype) in _BFLOAT16:
-        return "floating"  # PyTorch's dtypes say so themselves
+        # PyTorch's dtypes say so themselves.
+        return "floating" if getattr(dtype, "itemsize", 2) > 1 else "unknown"
     kinds = {
         "floating": "real floating",
         "integer": "integral",
@@ -33,11 +39,26 @@ def kind(xp: Any, dtype: Any) -> str:
         "complex": "complex floating",
     }
     try:
-        return next(
+        found = next(
             (ours for ours, theirs in kinds.items() if xp.isdtype(dtype, theirs)), "unknown"
         )
     except (TypeError, AttributeError):  # not a dtype of this library at all
         return "unknown"
+    is_short = found == "floating" and getattr(dtype, "itemsize", 2) == 1
+    return "unknown" if is_short else found
+
+
+def by_name(xp: Any, name: Any, other: Any) -> Any:
+    """Return the dtype of a name, of the library of another dtype; the name if there is none."""
+    if name is float:  # NumPy's users write it
+        name = "float64"
+    if isinstance(other, np.dtype):
+        try:
+            return np.dtype(name)
+        except TypeError:
+            return name
+    found = getattr(xp, name, None)
+    return found if isinstance(found, type(other)) else name
 
 
 def bits(xp: Any, dtype: Any) -> int:
@@ -93,6 +114,12 @@ def has(xp: Any, dtype: Any, on: Any) -> bool:
     return any(dtype == one for one in offered.values())
 
 
+def has_float64(xp: Any, on: Any) -> bool:
+    """Tell whether the device ``on`` (None: any) computes in float64."""
+    dtype = getattr(xp, "float64", None)
+    return dtype is not None and has(xp, dtype, on)
+
+
 def is_torch(x: Any) -> bool:
     """Tell whether this is a tensor of PyTorch itself.
 
@@ -123,3 +150,19 @@ def device_of(x: Any) -> Any:
         return device(x)
     except AttributeError:  # neither the attribute nor a library that is known to have none
         return None
+
+
+def to_numpy(xp: Any, array: Any) -> np.ndarray[Any, Any]:
+    """Copy an array to NumPy, bfloat16 as float32, which holds it exactly.
+
+    The public functions never read a value: this is for the commands, the testing kit and tests.
+    """
+    if str(array.dtype) in _BFLOAT16:
+        array = xp.astype(array, xp.float32)
+    if is_torch_array(array):
+        array = array.detach().cpu().numpy()
+    elif is_cupy_array(array):
+        array = array.get()
+    elif is_dask_array(array):
+        array = array.compute()
+    return np.asarray(array)

@@ -1,4 +1,4 @@
-"""Loss and a pullback: reverse-mode differentiation for whoever keeps a tape."""
+"""Loss and pullback: reverse-mode differentiation, for frameworks that keep a tape."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ def bce_vjp(
 
 def _vjp(job: Job) -> tuple[Any, Pullback[Any]]:
     """Evaluate loss and derivative in one pass, and return the loss and the pullback."""
-    # In the compute dtype: a float16 gradient of a mean over 10^5 elements has already
-    # underflown when a loss scale, passed as the cotangent, comes to save it.
+    # The derivative stays in the compute dtype. A float16 gradient of a mean over 10^5 elements
+    # would underflow before the cotangent, a loss scale, could prevent that.
     job = job._replace(round_derivatives=False)
     loss, slope = evaluate(job)
 
@@ -137,7 +137,7 @@ def _vjp(job: Job) -> tuple[Any, Pullback[Any]]:
 
 
 def _by_targets(job: Job, factor: Any) -> Any:
-    """Return the cotangent's product with the derivative by the targets, in their dtype."""
+    """Return the derivative with respect to the targets, times the cotangent, in their dtype."""
     given = job.arguments
     targets, dtype = given.targets, given.result_dtype
     is_number = isinstance(targets, float)
@@ -158,7 +158,7 @@ def _factor(cotangent: Any, shape: tuple[Any, ...], job: Job) -> Any:
     factor = _libraries.cast(xp, factor, given.compute_dtype)
     if factor.ndim == 0:
         return factor
-    _arguments.same_shape(factor.shape, shape, "cotangent", "loss")
+    _arguments.same_shape(factor.shape, shape, "cotangent", "loss", xp)
     for axis in job.reduction.axes:
         factor = xp.expand_dims(factor, axis=axis)
     return factor

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from portable_bce import _arguments, _libraries
+from portable_bce import _arguments, _hints, _libraries
 
 Name: TypeAlias = Literal["none", "sum", "mean", "weighted_mean"] | None
 # (xp, array, axes) -> the sum over the axes, which are kept with length 1
@@ -65,19 +65,19 @@ def denominator(reduction: Reduction, shape: tuple[Any, ...]) -> float | None:
     return length
 
 
-def is_counted(reduction: Reduction, shape: tuple[Any, ...], weight: Any, where: Any) -> bool:
+def is_counted(reduction: Reduction, x: Any, weight: Any, where: Any) -> bool:
     """Tell whether the denominator depends on more than the shape."""
     if reduction.name in ("none", "sum"):
         return False
     weighted = reduction.name == "weighted_mean" and weight is not None
-    open_ended = any(_arguments.unknown(shape[axis]) for axis in reduction.axes)
-    return where is not None or weighted or open_ended
+    unknown = any(_hints.unknown(x.shape[axis]) for axis in reduction.axes)
+    is_jagged = getattr(x, "is_nested", False)  # PyTorch has no number for the length of its rows
+    return where is not None or weighted or unknown or is_jagged
 
 
 def widest(xp: Any, device: Any) -> Any:
     """Return float64 where the device has one, else None."""
-    dtype = getattr(xp, "float64", None)
-    return dtype if dtype is not None and _libraries.has(xp, dtype, device) else None
+    return xp.float64 if _libraries.has_float64(xp, device) else None
 
 
 def library_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
@@ -86,7 +86,11 @@ def library_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
     For libraries that sum in trees or cascades themselves (PyTorch, CuPy, XLA).
     """
     wide = widest(xp, _libraries.device_of(x)) if _libraries.bits(xp, x.dtype) < 64 else None
-    return xp.sum(x, axis=axes, keepdims=True, dtype=wide or x.dtype) if axes else x
+    dtype = wide or x.dtype
+    if len(axes) == x.ndim and getattr(x, "is_nested", False):
+        # PyTorch differentiates no other sum of a jagged tensor.
+        return xp.reshape(xp.sum(x, dtype=dtype), (1,) * x.ndim)
+    return xp.sum(x, axis=axes, keepdims=True, dtype=dtype) if axes else x
 
 
 def pairwise_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
@@ -108,7 +112,7 @@ def _halve(xp: Any, x: Any, axis: int) -> Any:
     """Add the halves of an axis to each other until eight elements are left."""
     before = (slice(None),) * axis
     odd = []
-    while not _arguments.unknown(x.shape[axis]) and x.shape[axis] > 8:
+    while not _hints.unknown(x.shape[axis]) and x.shape[axis] > 8:
         half = x.shape[axis] // 2
         if x.shape[axis] % 2:
             odd.append(x[(*before, slice(2 * half, None), ...)])

@@ -1,9 +1,9 @@
 """Types of what is passed and returned, for the type checkers of those who call us.
 
 The array API standard has no type for arrays yet (https://github.com/data-apis/array-api-typing),
-so here an array is what has a dtype and a shape. What was passed first decides: the results have
-its type, `torch.Tensor` for `torch.Tensor`, ``ndarray`` of the same dtype for ``ndarray``. That
-the others are of its library, and all dtypes and shapes, are checked when arrays come.
+so here an array is what has a dtype and a shape. The first argument decides: the results have its
+type, `torch.Tensor` for `torch.Tensor`, ``ndarray`` of the same dtype for ``ndarray``. Libraries,
+dtypes and shapes are checked when a function is called, not by the type checker.
 
 A reduced loss has the type of the logits too, as in the standard, where a sum is an array without
 dimensions. On NumPy it is a scalar of that dtype (``np.float32``), which has an ``ndarray``'s
@@ -56,10 +56,10 @@ _ArrayT_co = TypeVar("_ArrayT_co", bound=Array, covariant=True)
 
 
 class Pullback(Protocol[_ArrayT_co]):
-    """From the cotangent of a loss to the gradients by the first argument and by the targets.
+    """Cotangent of the loss to gradients with respect to the first argument and the targets.
 
-    The latter has the dtype of floating targets, and the shape of the targets, which is none
-    for a number; it is None if it is not asked for.
+    The gradient with respect to the targets has their shape, and their dtype if that is
+    floating. It is None if ``targets`` is false.
     """
 
     @overload

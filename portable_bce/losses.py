@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from portable_bce import _arguments
 from portable_bce._from_logits import (
@@ -40,6 +41,17 @@ class _Loss:
         settings = {name: getattr(self, name) for name in self.__dataclass_fields__}
         settings["weight"] = self.weight if weight is None else weight
         return {**settings, "where": where}
+
+    if not TYPE_CHECKING:  # a type checker would believe that every attribute is there
+
+        def __getattr__(self, name: str) -> Any:
+            """Name the module to a reader who takes this object for one of PyTorch's."""
+            kind = type(self).__name__
+            message = f"'{kind}' object has no attribute {name!r}"
+            module = getattr(sys.modules.get("torch.nn"), "Module", None)
+            if hasattr(module, name) and not name.startswith("_"):
+                message += f": it is no torch.nn.Module. Use `portable_bce.torch.{kind}`"
+            raise AttributeError(message, name=name, obj=self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,19 +29,18 @@ Needs PyTorch: ``pip install "portable-bce[torch]"``.
 """
 
 # No postponed annotations: TorchScript does not resolve them.
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from portable_bce import _arguments
+from portable_bce._from_logits import bce_with_logits
+from portable_bce._from_probabilities import bce
 from portable_bce._reduction import Name, check_name
 
 try:
     import torch
     from torch import Tensor
-
-    from portable_bce._torch_functions import (
-        binary_cross_entropy,
-        binary_cross_entropy_with_logits,
-    )
+    from torch.overrides import handle_torch_function, has_torch_function
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
@@ -58,8 +57,9 @@ __all__ = [
     "binary_cross_entropy_with_logits",
 ]
 
-# What our modules have beside PyTorch's, and what goes without saying.
-_OURS = {"label_smoothing": 0.0, "axis": None, "compute_dtype": None, "eps": None}
+_HALVES = (torch.float16, torch.bfloat16)
+# The settings that only our modules have. `repr` leaves these values out.
+_DEFAULTS = {"label_smoothing": 0.0, "axis": None, "compute_dtype": None, "eps": None}
 
 
 class _Ours:
@@ -95,8 +95,10 @@ class _Ours:
 
     def extra_repr(self) -> str:
         """Return the settings that PyTorch's module does not have, where they are in use."""
-        found = {name: getattr(self, name, default) for name, default in _OURS.items()}
-        return ", ".join(f"{name}={one!r}" for name, one in found.items() if one != _OURS[name])
+        settings = {name: getattr(self, name, default) for name, default in _DEFAULTS.items()}
+        return ", ".join(
+            f"{name}={value!r}" for name, value in settings.items() if value != _DEFAULTS[name]
+        )
 
 
 # Not a method: TorchScript binds only those that it calls itself.
@@ -207,3 +209,138 @@ class BCELoss(_Ours, torch.nn.BCELoss):  # type: ignore[misc]
     def _evaluate(self, input: Tensor, target: Tensor, where: Tensor | None) -> Tensor:
         settings = _settings(self)
         return binary_cross_entropy(input, target, where=where, eps=self.eps, **settings)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor | float,
+    weight: Tensor | float | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Name = "mean",
+    pos_weight: Tensor | float | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    where: Tensor | None = None,
+    axis: int | tuple[int, ...] | None = None,
+    compute_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """`torch.nn.functional.binary_cross_entropy_with_logits`, right in the tails.
+
+    Parameters
+    ----------
+    input, target, weight, size_average, reduce, reduction, pos_weight
+        As for `BCEWithLogitsLoss`; all but the input may be Python numbers.
+    label_smoothing, where, axis, compute_dtype
+        As for `portable_bce.bce_with_logits`.
+
+    Returns
+    -------
+    loss : Tensor
+        Of the dtype of `input`, and of its shape for "none", else without the axes reduced
+        over; under autocast float32 for halves, as PyTorch's.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `portable_bce.bce_with_logits`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from portable_bce.torch import binary_cross_entropy_with_logits
+    >>> binary_cross_entropy_with_logits(torch.tensor([torch.inf, 0.0]), torch.tensor([1.0, 0.0]))
+    tensor(0.3466)
+    """
+    return _call(
+        binary_cross_entropy_with_logits,
+        bce_with_logits,
+        (input, target, weight, pos_weight, where),
+        reduction=_name(size_average, reduce, reduction),
+        label_smoothing=label_smoothing,
+        axis=axis,
+        compute_dtype=compute_dtype,
+    )
+
+
+def binary_cross_entropy(
+    input: Tensor,
+    target: Tensor | float,
+    weight: Tensor | float | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Name = "mean",
+    *,
+    pos_weight: Tensor | float | None = None,
+    label_smoothing: float = 0.0,
+    where: Tensor | None = None,
+    axis: int | tuple[int, ...] | None = None,
+    compute_dtype: torch.dtype | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """`torch.nn.functional.binary_cross_entropy`, infinite where certain and wrong.
+
+    Parameters
+    ----------
+    input, target, weight, size_average, reduce, reduction
+        As for `BCELoss`; all but the input may be Python numbers.
+    pos_weight, label_smoothing, where, axis, compute_dtype, eps
+        As for `portable_bce.bce`.
+
+    Returns
+    -------
+    loss : Tensor
+        Of the dtype of `input`, and of its shape for "none", else without the axes reduced
+        over; under autocast float32 for halves.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `portable_bce.bce`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from portable_bce.torch import binary_cross_entropy
+    >>> binary_cross_entropy(torch.tensor([0.5, 1.0]), torch.tensor([1.0, 1.0]))
+    tensor(0.3466)
+    """
+    return _call(
+        binary_cross_entropy,
+        bce,
+        (input, target, weight, pos_weight, where),
+        reduction=_name(size_average, reduce, reduction),
+        label_smoothing=label_smoothing,
+        axis=axis,
+        compute_dtype=compute_dtype,
+        eps=eps,
+    )
+
+
+def _name(size_average: bool | None, reduce: bool | None, reduction: Name) -> Name:
+    """Return the reduction that the deprecated arguments name, with PyTorch's warning."""
+    if size_average is None and reduce is None:
+        return reduction
+    name: Name = torch.nn.BCELoss(None, size_average, reduce).reduction
+    return name
+
+
+def _call(
+    public: Callable[..., Tensor],
+    function: Callable[..., Tensor],
+    arguments: tuple[Any, ...],
+    **settings: Any,
+) -> Tensor:
+    """Call the core, unless an argument overrides PyTorch's functions (as FX's proxies do)."""
+    x, target, weight, pos_weight, where = arguments
+    settings |= {"weight": weight, "pos_weight": pos_weight, "where": where}
+    if has_torch_function(arguments):
+        return handle_torch_function(public, arguments, x, target, **settings)
+    if (
+        isinstance(x, Tensor)
+        and x.dtype in _HALVES
+        and torch.amp.is_autocast_available(x.device.type)
+        and torch.is_autocast_enabled(x.device.type)
+    ):
+        x = x.float()  # as autocast does for PyTorch's, so that the loss is float32
+    return function(x, target, **settings)

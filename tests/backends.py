@@ -87,7 +87,7 @@ def numpy_backend() -> Iterator[Backend]:
     from array_api_compat import numpy
 
     halves = ("bfloat16",) if importlib.util.find_spec("ml_dtypes") else ()
-    yield Backend("numpy", numpy, dtypes=(*NUMPY_NAMES, *halves), examples=100)
+    yield Backend("numpy", numpy, dtypes=(*NUMPY_NAMES, *halves), examples=60)
 
 
 def strict_backend(device: str) -> Callable[[], Iterator[Backend]]:
@@ -100,7 +100,9 @@ def strict_backend(device: str) -> Callable[[], Iterator[Backend]]:
         wide = () if device.startswith("no_") else ("float64",)
         # It wraps NumPy, which warns at log(0); a caller of array-api-strict sees that.
         with np.errstate(all="ignore"):
-            yield Backend(f"strict-{device}", xp, xp.Device(device), ("float32", *wide))
+            yield Backend(
+                f"strict-{device}", xp, xp.Device(device), ("float32", *wide), examples=12
+            )
         xp.reset_array_api_strict_flags()
 
     return make
@@ -110,7 +112,7 @@ def torch_backend(name: str, device: str) -> Callable[[], Iterator[Backend]]:
     def make() -> Iterator[Backend]:
         from array_api_compat import torch as xp
 
-        yield Backend(name, xp, xp.device(device), (*NUMPY_NAMES, "bfloat16"), examples=50)
+        yield Backend(name, xp, xp.device(device), (*NUMPY_NAMES, "bfloat16"), examples=30)
 
     return make
 
@@ -125,7 +127,7 @@ def jax_backend(name: str, x64: bool, platform: str = "cpu") -> Callable[[], Ite
                 name,
                 jax.numpy,
                 dtypes=("float16", "bfloat16", "float32", *wide),
-                examples=6 if "jit" in name else 12,
+                examples=5 if "jit" in name else 10,
                 bitwise="jit" not in name,
                 flushes_subnormals=True,
             )
@@ -138,7 +140,7 @@ def dask_backend() -> Iterator[Backend]:
     from array_api_compat.dask import array as xp
 
     with dask.config.set(scheduler="synchronous"):
-        yield Backend("dask", xp, examples=15, lazy=True)
+        yield Backend("dask", xp, examples=12, lazy=True)
 
 
 def cupy_backend() -> Iterator[Backend]:
@@ -147,7 +149,7 @@ def cupy_backend() -> Iterator[Backend]:
     # CuPy compiles with -ftz=true (cupy/_core/core.pyx), which is for float32, and NVRTC
     # contracts a product and a sum where it can, in one kernel and perhaps not in another.
     yield Backend(
-        "cupy", xp, examples=12 if emulated() else 50, bitwise=False, flushes_subnormals=True
+        "cupy", xp, examples=8 if emulated() else 50, bitwise=False, flushes_subnormals=True
     )
 
 

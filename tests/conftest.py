@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
+import hypothesis
 import pytest
 
 import portable_bce
@@ -30,6 +31,8 @@ LAZY = (
     "sigmoid",
     "softplus",
 )
+
+hypothesis.settings.register_profile("thorough", max_examples=1000)
 
 # JAX would take three quarters of a GPU's memory, from CuPy and PyTorch in the same process.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -11,6 +11,11 @@ from hypothesis import strategies as st
 from tests.backends import Backend
 
 
+def examples(usual: int) -> int:
+    """Return how many examples a law draws: ten times the usual under `nox -s thorough`."""
+    return usual * settings().max_examples // 100  # hypothesis's default is 100
+
+
 def law(
     *strategies: Callable[[Backend], st.SearchStrategy[Any]],
 ) -> Callable[[Callable[..., None]], Callable[[Backend], None]]:
@@ -19,7 +24,7 @@ def law(
     def decorate(holds: Callable[..., None]) -> Callable[[Backend], None]:
         def test(backend: Backend) -> None:
             @settings(
-                max_examples=backend.examples,
+                max_examples=examples(backend.examples),
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow],
             )

@@ -23,7 +23,7 @@ LOOK = {"portable_bce": ("#1F83C9", 2.6), "PyTorch": ("#D55E00", 1.4)}
 
 
 def gradient(loss: Any, logits: Any) -> Any:
-    """Return minus the derivative by the logits, which is positive for label 1."""
+    """Return minus the derivative with respect to the logits, which is positive for label 1."""
     (slope,) = torch.autograd.grad(loss, logits)
     return -slope.numpy()
 
@@ -47,7 +47,7 @@ def main() -> None:
     axis.annotate(f" 0 beyond {last:.1f}", (last, 0.1), color=LOOK["PyTorch"][0])
     axis.set(yscale="log", xlabel="logit", title="gradient of label 1, float32")
     axis.set_ylabel("minus the gradient")
-    axis.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=2)
     figure.savefig(HERE / "tail.svg", metadata={"Date": None})
 
 

@@ -1,6 +1,6 @@
 """Find the constants of primitives.h again, with the errors of the polynomials.
 
-``python portable_bce/_kernels/coefficients.py`` prints the block of constants that stands in
+``python portable_bce/_kernels/coefficients.py`` prints the block of constants in
 primitives.h; a test compares the two. The script needs mpmath. Each polynomial interpolates
 its function at Chebyshev's nodes; the best polynomial would be at most a few per cent better.
 """

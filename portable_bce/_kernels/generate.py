@@ -337,7 +337,7 @@ def _table() -> str:
 
 
 def header() -> str:
-    """Return the whole header."""
+    """Return the header."""
     kernels = "\n".join(kernel(*one) for one in _kernels())
     names = ", ".join(f'"{one}"' for one in FORMULAS)
     outputs = ", ".join(f'"{",".join(one)}"' for one in OUTPUTS)

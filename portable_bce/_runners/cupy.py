@@ -15,9 +15,9 @@ a job becomes one kernel, in four steps:
 
 A loss that is only summed need not be written to memory and read again: a mean and its
 gradient move 12 bytes per element of float32 in place of 20. So if all losses are summed to
-one number, the same lines stand in a loop. Each thread sums every n-th loss, each block sums
-its threads in pairs, and a second launch sums the blocks, if there are several. Sums along
-some axes are CuPy's own.
+one number, the same lines become the body of a loop. Each thread sums every n-th loss, each
+block sums its threads in pairs, and a second launch sums the blocks, if there are several.
+Sums along some axes are CuPy's own.
 
 `source` returns the text of a kernel, for which it needs no device.
 """
@@ -37,11 +37,11 @@ from portable_bce._runners.plain import Plain
 from portable_bce._runners.trace import Namespace, Number, Operation, Symbol, Trace, assigned
 
 THREADS = 512  # of a block; a power of two
-# Enough to keep any device busy, few enough that their sums are nothing beside the losses.
+# Enough to keep any device busy, few enough that their sums take no time compared with the losses.
 BLOCKS = 8192
-# One block sums up to so many elements alone, which spares the second launch.
+# Up to this number of elements one block sums alone, which saves the second launch.
 ALONE = 8 * THREADS
-# Descriptions kept; a training needs two or three.
+# The number of descriptions in the cache; a training needs two or three.
 KERNELS = 256
 
 INPUTS = (*OPERANDS, "label_smoothing", "eps")
@@ -63,7 +63,7 @@ struct Sum {
     head = sum;
   }
   __device__ void add(const Sum &other) { add(other.head); lost += other.lost; }
-  // Beside an infinite sum, what was lost is NaN.
+  // What an infinite sum lost is NaN.
   __device__ double value() const { return isinf(head) ? head : head + lost; }
 };
 """

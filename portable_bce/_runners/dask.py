@@ -17,8 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from array_api_compat import array_namespace
 
-from portable_bce._arguments import Arguments, Shape, unknown
+from portable_bce._arguments import Arguments
 from portable_bce._formula import cotangent_product
+from portable_bce._hints import Shape, unknown
 from portable_bce._job import Formula, Job, first_argument
 from portable_bce._libraries import device_of
 from portable_bce._reduction import Reduction, compensated, denominator, two_sum
@@ -49,7 +50,9 @@ class Dask:
         def output(index: int, name: str) -> Any:
             if name == "loss" and job.sums_loss:
                 loss = _per_chunk(tasks.loss, sums, given.result_dtype, sums)
-                return given.xp.squeeze(loss, axis=job.reduction.axes)
+                # Not squeeze, which Dask's array expressions do not have yet.
+                axes = job.reduction.axes
+                return loss[tuple(0 if axis in axes else slice(None) for axis in range(loss.ndim))]
             dtype = given.result_dtype if name == "loss" else job.derivative_dtype
             if name != "loss" and tasks.is_counted:
                 derivative = partial(tasks.derivative, index)
@@ -223,8 +226,10 @@ def _leaf(part: tuple[Any, ...], axis: Any, keepdims: bool) -> Sums:
     return sums
 
 
-def _added(parts: Any, axis: Any, keepdims: bool) -> Sums:
+def _added(parts: Any, axis: Any, keepdims: bool, computing_meta: bool = False) -> Any:
     """Add sums, keeping what rounds away, so that the shape of the tree does not matter."""
+    if computing_meta:  # Dask asks what the nodes are like, and passes the answer that `_tree` gave
+        return parts
     return tuple(map(_total, zip(*_leaves(parts), strict=True)))
 
 

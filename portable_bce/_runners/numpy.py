@@ -120,7 +120,7 @@ def divisor_for(
     # Axes along which nothing differs are counted once, and multiplied.
     once = [axis for axis in axes if _are_constant((weight, where), axis - len(shape))]
     total = np.empty([n for axis, n in enumerate(shape) if axis not in axes], F64)
-    # No logit is read: one number stands for all of them.
+    # No logit is read, so one zero is broadcast in their place.
     zeros = np.broadcast_to(_ZERO, [1 if axis in once else n for axis, n in enumerate(shape)])
     terms = counting(job, F64)
     if not call(level, terms, (zeros, 0.0, weight, None, where), 1.0, [total], bfloat16, threads):
@@ -150,7 +150,7 @@ class Compiled:
         given, level = job.arguments, self.level
         if given.compute_dtype not in _COMPUTED:
             return SLICED.evaluate(job)
-        if type(given.x) is not np.ndarray:  # a memmap would lend its type to the results
+        if type(given.x) is not np.ndarray:  # a pullback passes the scalar of a loss of one number
             job = job._replace(arguments=given._replace(x=np.asarray(given.x)))
             given = job.arguments
         arrays = (given.x, given.targets, given.weight, given.pos_weight, given.where)
@@ -198,10 +198,6 @@ def readable(arrays: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
     return tuple(views), bits
 
 
-# What the operands are if none is of a subclass.
-_BASES = frozenset([np.ndarray, float, type(None)])
-
-
 @dataclass(frozen=True, slots=True)
 class Sliced:
     """The plain formula over slices, whose intermediate results stay in the cache.
@@ -215,11 +211,13 @@ class Sliced:
     def evaluate(self, job: Job) -> tuple[Any, ...]:
         """Return one array for each output of the job."""
         given, axes = job.arguments, job.reduction.axes
-        x, y, w, p, where = given.x, given.targets, given.weight, given.pos_weight, given.where
-        if not {type(x), type(y), type(w), type(p), type(where)} <= _BASES:
-            # Subclasses bring operators of their own, which mean something else.
-            given = given.mapped(np.asarray)
-            job = job._replace(arguments=given)
+        if given.compute_dtype == F32 and (_is_wide(given.weight) or _is_wide(given.pos_weight)):
+            # A weight of 1e39 is infinite in float32, and infinity times 0 is NaN.
+            wide = job._replace(arguments=given._replace(compute_dtype=F64))
+            return tuple(
+                value if name == "loss" or job.round_derivatives else _rounded(value)
+                for name, value in zip(job.outputs, self.evaluate(wide), strict=True)
+            )
         shape = given.x.shape
         size = self.elements * 4 // np.dtype(given.compute_dtype).itemsize
         if given.x.size <= size or not shape:
@@ -228,8 +226,22 @@ class Sliced:
         axis = max(kept or axes, key=lambda one: shape[one])
         step = max(1, size * shape[axis] // given.x.size)
         cuts = [slice(start, start + step) for start in range(0, shape[axis], step)]
-        whole = job._replace(arguments=given.mapped(partial(_broadcast, shape=shape)))
-        return _apart(whole, axis, cuts) if kept else _to_one_sum(whole, axis, cuts)
+        job = job._replace(arguments=given.mapped(partial(_broadcast, shape=shape)))
+        return _along_kept_axis(job, axis, cuts) if kept else _to_one_sum(job, axis, cuts)
+
+
+def _is_wide(weight: Any) -> bool:
+    """Tell whether a weight may lie beyond the range of float32."""
+    if weight is None:
+        return False
+    if isinstance(weight, float):
+        return not -_LARGEST <= weight <= _LARGEST
+    return bool(weight.dtype.kind == "f" and weight.dtype.itemsize > 4)
+
+
+def _rounded(derivative: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return derivative.astype(F32)
 
 
 def _broadcast(array: Any, shape: tuple[int, ...]) -> Any:
@@ -241,7 +253,7 @@ def _part(job: Job, axis: int, cut: slice) -> Job:
     return job._replace(arguments=job.arguments.mapped(lambda array: array[index]))
 
 
-def _apart(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
+def _along_kept_axis(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
     """Evaluate slices along an axis that no sum runs along."""
     results = empties(job)
     before = sum(one < axis for one in job.reduction.axes)  # axes that a loss does not have
@@ -277,6 +289,7 @@ def _to_one_sum(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
 
 
 _PLAIN = Plain(pairwise_total)
+_LARGEST = float(np.finfo(F32).max)
 # Slices stay below 128 KiB, from which on glibc may map each temporary afresh.
 SLICED: Runner = Sliced(2**14 - 2**9)
 

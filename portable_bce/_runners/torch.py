@@ -157,7 +157,8 @@ class Torch:
                 if operand is not None and type(operand) is not float and operand.requires_grad:
                     return _PLAIN.evaluate(job)
             if given.x.requires_grad:
-                if job.outputs != ("loss",):
+                # The node knows the gradient of a loss, and not that of a pullback's product.
+                if job.outputs != ("loss",) or job.formula is cotangent_product:
                     return _PLAIN.evaluate(job)
                 apply = _Loss.apply if views is None else _apply
                 return (apply(given.x, job, views),)

@@ -34,7 +34,7 @@ class Symbol:
     name: str
     kind: str
     dtype: Any
-    # It stands for each element, of however many axes.
+    # A symbol is one element, whatever the number of axes.
     ndim = None
 
     def __bool__(self) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ import pytest
 
 pytest.importorskip("rich")
 
-from portable_bce import __main__ as command
+import bench
+import device
+import timing
+from contenders import FORMULAS, OURS, TASKS, Contender, contenders
+from timing import Ratio, Timed, ratios, timed
+
 from portable_bce import bce_with_logits_value_and_grad
-from portable_bce._backends import open_backend
-from portable_bce._bench import command as bench
-from portable_bce._bench import device, timing
-from portable_bce._bench.contenders import OURS, TASKS, Contender, contenders
-from portable_bce._bench.timing import Ratio, Timed, ratios, timed
+from portable_bce._commands import machine
+from portable_bce._commands.machine import open_backend
 from tests.backends import no_gpu
 
 # Peers lose the tails; between -3 and 3 each is right to a few dozen roundings of float32.
@@ -28,9 +30,9 @@ AGREE = 64 * np.finfo(np.float32).eps
 
 @pytest.fixture
 def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let torch.compile trace as ever, and run what it traced without g++, which takes a minute."""
+    """Leave functions as they are: tests/libraries/torch compile them, which takes a minute."""
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
 
 
 def flat(result: Any) -> list[np.ndarray]:
@@ -40,7 +42,9 @@ def flat(result: Any) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("group", ["numpy", "torch", "jax"])
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler's own
+@pytest.mark.filterwarnings(
+    "ignore:.*Function.> should not be instantiated"
+)  # by PyTorch's compiler
 def test_everybody_computes_the_same(group: str, task: str, request: pytest.FixtureRequest) -> None:
     pytest.importorskip(group)
     if group == "torch":
@@ -48,11 +52,11 @@ def test_everybody_computes_the_same(group: str, task: str, request: pytest.Fixt
     x = np.linspace(-3, 3, 41, dtype=np.float32)
     y = (x > -1).astype(np.float32)
     wanted: dict[str, Callable[..., Any]] = {
-        one.name: one.calls[task] for one in contenders(("numpy",)) if task in one.calls
+        one.name: one.calls[task] for one in contenders("numpy") if task in one.calls
     }
     exact = flat(wanted[OURS](x, y))
     with open_backend(group):
-        for one in contenders((group,)):
+        for one in contenders(group):
             if task not in one.calls or one.name.startswith("floor"):
                 continue
             got = flat(one.wait(one.calls[task](*one.arrays(x, y))))
@@ -64,7 +68,9 @@ def test_everybody_computes_the_same(group: str, task: str, request: pytest.Fixt
 
 
 @pytest.mark.usefixtures("quick_compiler")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler's own
+@pytest.mark.filterwarnings(
+    "ignore:.*Function.> should not be instantiated"
+)  # by PyTorch's compiler
 def test_everybody_on_a_device_computes_the_same() -> None:
     """On the CPU, with NumPy in CuPy's place: what is timed is told by where arrays are made."""
     pytest.importorskip("torch")
@@ -86,7 +92,7 @@ def test_everybody_on_a_device_computes_the_same() -> None:
 def test_a_device_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     if no_gpu() is None:
         pytest.skip("there is a GPU")
-    assert command.main(["bench", "--backend", "gpu"]) == 2
+    assert bench.main(["--backend", "gpu"]) == 2
     assert "cupy" in capsys.readouterr().err.lower()
 
 
@@ -115,7 +121,7 @@ def test_there_are_as_many_rounds_as_asked() -> None:
 
 
 def test_a_formula_that_overflows_is_timed_without_a_warning() -> None:
-    found = [one for one in contenders(("numpy",)) if one.name == "shortest formula"]
+    found = [one for one in contenders("numpy") if one.name == "shortest formula"]
     x = np.asarray([-100], np.float32)
     with pytest.warns(RuntimeWarning, match="overflow"):
         found[0].calls["grad"](x, x)
@@ -161,17 +167,52 @@ def test_ratios_are_of_ours_to_others_on_the_same_arrays() -> None:
     assert pairs == [("numpy", "peer"), ("jax", "optax")]
 
 
-def test_bench_prints_and_writes_ratios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def here(script: str, **cell: Any) -> Any:
+    """Measure a cell in this process, which is quicker than to start one."""
+    return bench.measured(argparse.Namespace(**cell))
+
+
+def test_bench_prints_and_writes_ratios(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "apart", here)
+    monkeypatch.setattr(machine, "PAUSE", 0.0)
     path = tmp_path / "bench.json"
     sizes = ["--size", "3", "50", "--dtype", "float32", "--backend", "numpy"]
-    assert command.main(["bench", *sizes, "--seconds", "0.001", "--json", str(path)]) == 0
-    assert "numpy: portable_bce / published formula" in " ".join(capsys.readouterr().out.split())
+    assert bench.main([*sizes, "--seconds", "0.001", "--json", str(path)]) == 0
+    out, err = capsys.readouterr()
+    for name, formula in FORMULAS.items():
+        assert f"numpy: portable_bce / {name}" in " ".join(out.split())
+        assert f"{name}: its sigmoid is {formula}" in " ".join(out.split())
+    assert "50% of 2 measurements, " in err
     found = json.loads(path.read_text())
     assert {one["size"] for one in found["results"]} == {3, 50}
     for one in found["results"]:
         assert one["ratio"]["low"] <= one["ratio"]["median"] <= one["ratio"]["high"]
     assert found["machine"]["cpu"]
     assert found["versions"]["numpy"] == np.__version__
+
+
+def test_each_size_and_dtype_has_a_process_of_its_own() -> None:
+    cell = {"group": "numpy", "tasks": ["loss"], "seconds": 1e-3, "threads": 1}
+    found = bench.apart(bench.__file__, **cell, size=3, dtype="float64")
+    assert {(one["task"], one["size"]) for one in found["records"]} == {("loss", 3)}
+
+
+def test_an_interrupted_measurement_ends_bench_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "apart", interrupted)
+    assert bench.main(["--backend", "numpy"]) == 130
+    assert capsys.readouterr() == ("", "nox -s bench --: stopped\n")
+
+
+def test_a_hundred_thousand_elements_are_timed_by_default() -> None:
+    """Between 20,000 and 150,000 glibc returns every temporary to the system."""
+    assert 10**5 in bench.parsed([]).size
 
 
 @pytest.mark.parametrize(
@@ -198,6 +239,6 @@ def test_bad_arguments_are_refused_before_any_work(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("portable_bce._bench.command.timed", None)
-    assert command.main(["bench", *arguments]) == 2
-    assert capsys.readouterr().err == f"python -m portable_bce bench: {message}\n"
+    monkeypatch.setattr(bench, "apart", None)
+    assert bench.main(arguments) == 2
+    assert capsys.readouterr().err == f"nox -s bench --: {message}\n"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import subprocess
-import sys
-from collections.abc import Iterator
+import re
+from decimal import Decimal, localcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,14 @@ import pytest
 
 from portable_bce import __main__ as command
 from portable_bce import _kernels
-from portable_bce._backends import BACKENDS, open_backend
-from portable_bce._demo.solvers import SOLVERS, Problem, Step, newton
+from portable_bce._commands.machine import open_backend
 from tests.backends import emulated, no_gpu, parameters, skip_if_missing
 
 for package in ("rich", "sklearn"):
     pytest.importorskip(package, reason=f"the demo needs {package}")
 
-from portable_bce._demo import report  # noqa: E402 (it imports both)
+from portable_bce._commands import demo  # noqa: E402 (it imports both)
+from portable_bce._commands.demo import SOLVERS, Problem, Sample, Step, newton  # noqa: E402
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -35,7 +33,7 @@ def backend(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def objective(params: Any, sample: report.Sample) -> float:
+def objective(params: Any, sample: Sample) -> float:
     """scikit-learn's objective, without this library."""
     design, targets = sample
     logits = design @ params
@@ -44,12 +42,12 @@ def objective(params: Any, sample: report.Sample) -> float:
 
 
 @cache
-def solved(backend: str, solver: str) -> tuple[report.Sample, list[Step], Any]:
-    sample, _ = report.load()
+def solved(backend: str, solver: str) -> tuple[Sample, list[Step], Any]:
+    sample, _ = demo.load()
     if backend == "cupy" and emulated():
         pytest.skip("the emulated device has no cuBLAS")
     with open_backend(backend) as xp:
-        steps = list(SOLVERS[solver][0](report.pose(xp, sample)))
+        steps = list(SOLVERS[solver][0](demo.pose(xp, sample)))
         params = steps[-1].params
         assert str(params.dtype).endswith("float64")
         return sample, steps, np.asarray(params.get() if backend == "cupy" else params)
@@ -58,7 +56,7 @@ def solved(backend: str, solver: str) -> tuple[report.Sample, list[Step], Any]:
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_solver_reaches_the_optimum_of_scikit_learn(backend: str, solver: str) -> None:
     sample, steps, params = solved(backend, solver)
-    optimum = objective(report.peer(sample), sample)
+    optimum = objective(demo.peer(sample), sample)
     assert steps[-1].objective == pytest.approx(optimum, rel=0, abs=1e-6)
     assert objective(params, sample) == pytest.approx(optimum, rel=0, abs=1e-6)
 
@@ -93,7 +91,7 @@ def test_demo_prints_its_steps_and_both_optima(
     printed = capsys.readouterr().out
     assert printed.count("29.8346") >= 3
     assert printed.startswith(f"CPU kernels: {_kernels.describe()}\n")
-    assert "30 features, numpy\n" in printed
+    assert f"{solver} on numpy\n" in printed
     for words in ("315.381967155", "portable_bce", "scikit-learn", "held-out", "objectives agree"):
         assert words in printed
 
@@ -101,7 +99,7 @@ def test_demo_prints_its_steps_and_both_optima(
 def test_disagreement_exits_with_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(report, "peer", lambda sample: np.zeros(sample[0].shape[1]))
+    monkeypatch.setattr(demo, "peer", lambda sample: np.zeros(sample[0].shape[1]))
     assert command.main(["demo"]) == 1
     assert "do not agree" in capsys.readouterr().out
 
@@ -113,69 +111,60 @@ def test_plot_writes_an_image(tmp_path: Path) -> None:
     assert file.read_bytes().startswith(PNG)
 
 
-@pytest.mark.parametrize("name", ["missing/convergence.png", "convergence.unknown"])
-def test_plot_that_cannot_be_written_is_refused_in_one_line(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing/convergence.png", "`--plot` must be a file in a folder that exists; "),
+        ("", "`--plot` must be a file; "),
+        ("convergence.unknown", "`--plot` must end in one of .eps, "),
+        ("convergence", "`--plot` must end in one of .eps, "),
+    ],
+)
+def test_plot_that_cannot_be_written_is_refused_before_the_training(
+    name: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("matplotlib")
-    file = tmp_path / name
-    assert command.main(["demo", "--plot", str(file)]) == 2
+    monkeypatch.setattr(demo, "load", None)
+    assert command.main(["demo", "--plot", str(tmp_path / name)]) == 2
     refusal = capsys.readouterr().err
-    assert refusal.startswith(f"python -m portable_bce demo: cannot write {file}: ")
+    assert refusal.startswith(f"python -m portable_bce demo: {message}")
     assert refusal.count("\n") == 1
 
 
-@pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Have the demo's modules imported anew, as in a process of its own."""
-    package = importlib.import_module("portable_bce._demo")
-    for name in ("report", "plot"):
-        monkeypatch.delitem(sys.modules, f"portable_bce._demo.{name}", raising=False)
-        monkeypatch.delattr(package, name, raising=False)
-    yield monkeypatch
-    for name in ("report", "plot"):
-        sys.modules.pop(f"portable_bce._demo.{name}", None)
+def test_demo_names_its_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["demo"]) == 0
+    data = capsys.readouterr().out.splitlines()[1]
+    assert data.startswith("Breast cancer Wisconsin")
+    assert "scikit-learn" in data
 
 
-@pytest.mark.parametrize(
-    ("module", "package", "extra", "arguments"),
-    [
-        ("rich", "rich", "demo", []),
-        ("sklearn", "scikit-learn", "demo", []),
-        ("matplotlib", "matplotlib", "demo", ["--plot", "unwritten.png"]),
-        ("cupy", "cupy", "cupy", ["--backend", "cupy"]),
-        ("torch", "torch", "torch", ["--backend", "torch"]),
-        ("jax", "jax", "jax", ["--backend", "jax"]),
-    ],
-)
-def test_missing_package_is_named_with_what_installs_it(
-    module: str,
-    package: str,
-    extra: str,
-    arguments: list[str],
-    fresh: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_demo_shows_where_the_usual_formula_is_0_and_ours_is_right(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    roots = (module, BACKENDS.get(module, module))
-    for name in list(sys.modules):
-        if any(name == root or name.startswith(f"{root}.") for root in roots):
-            fresh.delitem(sys.modules, name)
-    fresh.setitem(sys.modules, module, None)
-    assert command.main(["demo", *arguments]) == 2
-    assert capsys.readouterr() == (
-        "",
-        f"python -m portable_bce demo needs {package}, which is not installed: "
-        f'pip install "portable-bce[{extra}]"\n',
-    )
+    monkeypatch.setenv("COLUMNS", columns)
+    assert command.main(["demo"]) == 0
+    out = capsys.readouterr().out
+    assert "…" not in out
+    rows = re.findall(r"│ (\d+) +│ +(\S+) │ +(\S+) │ +(\S+) │", out)
+    assert ("40", "0", "-4.248354255e-18", "-4.248354255e-18") in rows
+    with localcontext(prec=40):
+        for logit, usual, ours, exact in rows:
+            right = -1 / (1 + Decimal(logit).exp())
+            assert f"{float(right):.10g}" == ours == exact
+            assert usual == f"{float(1 / (1 + np.exp(-float(logit))) - 1):.10g}"
 
 
-def test_unexpected_missing_module_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise ModuleNotFoundError("No module named 'ours'", name="ours")
-
-    monkeypatch.setattr(report, "run", broken)
-    with pytest.raises(ModuleNotFoundError, match="ours"):
-        command.main(["demo"])
+def test_figures_of_the_demo_are_never_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert command.main(["demo"]) == 0
+    assert capsys.readouterr().out.count("29.834674573") == 3
 
 
 def test_cupy_without_a_device_is_refused_in_one_line(
@@ -198,17 +187,3 @@ def test_unknown_choice_is_an_error_of_usage(
         command.main(["demo", option, "abacus"])
     assert exited.value.code == 2
     assert f"argument {option}: invalid choice: 'abacus'" in capsys.readouterr().err
-
-
-def test_no_arguments_print_help() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "portable_bce"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith("usage: python -m portable_bce")
-    assert "demo" in done.stderr

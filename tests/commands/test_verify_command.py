@@ -16,11 +16,10 @@ pytest.importorskip("rich")
 
 from portable_bce import __main__ as command
 from portable_bce import _kernels, bce_with_logits_value_and_grad
-from portable_bce._backends import UnavailableError
-from portable_bce._verify import peers, subjects, workers
-from portable_bce._verify.measure import Worst, measure
-from portable_bce._verify.progress import Progress
-from portable_bce._verify.request import Request
+from portable_bce._commands import machine, subjects, verify
+from portable_bce._commands.machine import UnavailableError
+from portable_bce._commands.sweep import Worst, measure
+from portable_bce._commands.verify import Request, State
 from tests.backends import missing
 
 # A few seconds' work: one block for each class of logit.
@@ -35,25 +34,31 @@ def test_a_kept_contract_is_success_and_says_so(capsys: pytest.CaptureFixture[st
     assert run() == 0
     out = capsys.readouterr().out
     assert out.startswith(f"CPU kernels: {_kernels.describe()}\n")
-    assert "The contract is kept on all 2." in out
-    assert "numpy float32 computed in float64" in out
+    assert out.endswith("The contract is kept on all 2 rows.\n")
     promised = "0.501" if _kernels.levels else "4"
-    assert re.search(rf"y hard +│ +\d\.\d+ \| {promised} ", out)
-    assert "zero, infinities and NaN: as they should be" in out
-    assert re.search(r"reference of float32: float64, within \S+e-\d+ ULP of mpmath", out)
+    assert re.search(rf"numpy float32 +│ +\d\.\d+ \| {promised} ", out)
+    assert "Zero, infinities and NaN give what they should." in out
+    assert re.search(r"Errors of float32 are measured in float64, within \S+ ULP of mpmath", out)
 
 
-def test_no_figure_is_cut_in_eighty_columns(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_one_row_is_named_and_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--compute-dtype", "float64") == 0
+    out = capsys.readouterr().out
+    assert out.endswith("The contract is kept on numpy float32 computed in float64.\n")
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_no_figure_is_cut(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", columns)
     assert run("--dtype", "float16", "--targets", "all") == 0
     out = capsys.readouterr().out
-    assert " | 0.501 " in out  # beside 0.5001: the widest that there are
+    assert "0.5001 | 0.501 " in out  # the widest that there are
     assert "…" not in out
 
 
-def test_without_mpmath_it_measures_and_says_so(
+def test_without_mpmath_it_measures_and_says_what_brings_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = importlib.util.find_spec
@@ -63,7 +68,9 @@ def test_without_mpmath_it_measures_and_says_so(
     for name in [one for one in sys.modules if one.partition(".")[0] == "mpmath"]:
         monkeypatch.setitem(sys.modules, name, None)
     assert run() == 0
-    assert "reference of float32: float64, not held against mpmath" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "not compared with mpmath" in said
+    assert 'pip install "portable-bce[verify]"' in said
 
 
 def test_a_broken_contract_is_failure_and_says_where(
@@ -78,7 +85,7 @@ def test_a_broken_contract_is_failure_and_says_where(
     monkeypatch.setattr(subjects, "bce_with_logits_value_and_grad", wrong)
     assert run() == 1
     out = capsys.readouterr().out
-    assert "BROKEN" in out
+    assert " NO " in out
     assert (
         "The contract is broken on numpy float32; numpy float32 computed in float64."
         in " ".join(out.split())
@@ -129,11 +136,13 @@ def test_an_interrupted_run_goes_on_and_finds_the_same(
             raise KeyboardInterrupt
         return measured(*arguments)
 
-    monkeypatch.setattr(workers, "measure", interrupted)
+    monkeypatch.setattr(verify, "measure", interrupted)
     capsys.readouterr()
     assert run("--state", str(state)) == 130
-    said = " ".join(capsys.readouterr().out.split())
-    assert "stopped after 5 of 14 pieces; the same command goes on from" in said
+    assert capsys.readouterr().err == (
+        "python -m portable_bce verify: stopped after 5 of 14 pieces; "
+        f"the same command goes on from {state}\n"
+    )
     assert len(json.loads(state.read_text())["done"]) == 5
     assert run("--state", str(state), "--json", str(resumed)) == 0
     assert len(calls) == 6 + 14 - 5
@@ -154,22 +163,22 @@ def test_an_interrupt_without_a_state_says_how_to_keep_it_next_time(
     def interrupted(*arguments: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers, "measure", interrupted)
+    monkeypatch.setattr(verify, "measure", interrupted)
     assert run() == 130
-    said = " ".join(capsys.readouterr().out.split())
-    assert "nothing was kept: give --state FILE to go on later" in said
+    assert capsys.readouterr().err.endswith(
+        "; nothing was kept: give --state FILE to go on later\n"
+    )
 
 
 def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state"
-    progress = Progress({"seed": 0, "points": 5}, path)
+    state = State({"seed": 0, "points": 5}, path)
     worst = Worst(1.0, 2, 0.5, 1.0, None, None, 0.0, 0.25)
-    progress.add(3, "numpy", {("hard", "eps to 1", "loss"): worst})
-    progress.write()
-    again = Progress.resumed({"seed": 0, "points": 5}, path)
-    assert (again.done, again.worst) == (progress.done, progress.worst)
+    state.add(3, {("hard", "eps to 1", "loss"): worst})
+    state.write()
+    assert State.resumed({"seed": 0, "points": 5}, path).done == state.done
     with pytest.raises(UnavailableError, match="left by another run, which differs in seed; "):
-        Progress.resumed({"seed": 1, "points": 5}, path)
+        State.resumed({"seed": 1, "points": 5}, path)
 
 
 def test_a_state_that_is_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -182,15 +191,12 @@ def test_a_state_that_is_something_else_is_refused_and_left_alone(tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--points", "0"], "`--points` must be at least 1; got 0"),
-        (["--jobs", "-1"], "`--jobs` must be at least 1; got -1"),
         (
             ["--json", "nowhere/found.json"],
             "`--json` must be a file in a folder that exists; nowhere does not",
         ),
         (["--json", "/"], "`--json` must be a file; / is a folder"),
         (["--state", "/"], "`--state` must be a file; / is a folder"),
-        (["--seed", "-1"], "`--seed` must not be negative; got -1"),
         (["--every", "4"], "`--every` thins a sweep; add --exhaustive, or use --points"),
         (
             ["--exhaustive", "--dtype", "float64"],
@@ -206,11 +212,6 @@ def test_a_state_that_is_something_else_is_refused_and_left_alone(tmp_path: Path
             ["--backend", "numpy", "--device", "cuda:7"],
             "`--device` must be a device of numpy, cpu; got cuda:7",
         ),
-        (
-            ["--peers", "--targets", "weighted"],
-            "`--peers` compares native loss, gradient and Hessian without weights; leave "
-            "--compute-dtype out and give --targets hard, soft or plain",
-        ),
     ],
 )
 def test_bad_arguments_are_refused_before_any_work(
@@ -219,26 +220,51 @@ def test_bad_arguments_are_refused_before_any_work(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(workers, "measure", None)
+    monkeypatch.setattr(verify, "measure", None)
     assert command.main(["verify", *arguments]) == 2
     assert capsys.readouterr().err == f"python -m portable_bce verify: {message}\n"
 
 
-@pytest.mark.parametrize("name", ["verify", "bench"])
-def test_without_rich_the_extra_is_named(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--points", "0", "must be at least 1; got 0"),
+        ("--every", "0", "must be at least 1; got 0"),
+        ("--jobs", "-1", "must be at least 1; got -1"),
+        ("--seed", "-1", "must be at least 0; got -1"),
+        ("--points", "many", "invalid integer value: 'many'"),
+    ],
+)
+def test_numbers_out_of_range_are_errors_of_usage(
+    option: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in list(sys.modules):
-        if module.partition(".")[0] == "rich" or module.startswith(
-            ("portable_bce._verify.command", "portable_bce._verify.report", "portable_bce._bench")
-        ):
-            monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "rich", None)
-    for package, attribute in (("portable_bce._verify", "command"), ("portable_bce", "_bench")):
-        owner = sys.modules[package]
-        monkeypatch.delattr(owner, attribute, raising=False)
-    assert command.main([name]) == 2
-    assert 'pip install "portable-bce[verify]"' in capsys.readouterr().err
+    with pytest.raises(SystemExit) as exited:
+        run(option, value)
+    assert exited.value.code == 2
+    assert f"argument {option}: {message}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_long_run_says_how_far_it_is(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bar on a terminal, and a line now and then in a file; standard output has neither."""
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(machine, "PAUSE", 0.0)
+    assert run() == 0
+    out, err = capsys.readouterr()
+    assert "elapsed, " in err
+    assert "elapsed" not in out
+    assert terminal or re.match(
+        r"7% of 126 points, 0:00:0\d elapsed, .* left: numpy float32\n", err
+    )
+
+
+def test_every_class_that_can_be_asked_for_is_known() -> None:
+    """The command line lists them without importing what measures."""
+    choices = command._parser().parse_args(["verify"]).parser._option_string_actions
+    assert tuple(choices["--targets"].choices) == tuple(verify.CLASSES)
 
 
 def test_a_dtype_without_a_reference_is_left_out_aloud(
@@ -246,7 +272,7 @@ def test_a_dtype_without_a_reference_is_left_out_aloud(
 ) -> None:
     """As where NumPy's long double is a double (macOS on Arm, Windows)."""
     monkeypatch.setattr(
-        "portable_bce._verify.request.has_reference", lambda form: form.name != "float64"
+        "portable_bce._commands.verify.has_reference", lambda form: form.name != "float64"
     )
     quick = ["--backend", "numpy", "--targets", "hard", "--points", "9", "--jobs", "1"]
     assert command.main(["verify", *quick, "--dtype", "float32", "float64"]) == 0
@@ -258,7 +284,7 @@ def test_a_dtype_without_a_reference_is_left_out_aloud(
 def test_a_library_that_is_not_asked_for_and_not_there_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("portable_bce._verify.request.installed", lambda name: name == "numpy")
+    monkeypatch.setattr("portable_bce._commands.verify.installed", lambda name: name == "numpy")
     assert {spec.backend for spec in Request().specs()} == {"numpy"}
 
 
@@ -270,27 +296,3 @@ def test_a_library_that_is_asked_for_and_has_no_device_is_an_error(
         pytest.skip("CuPy has a device here")
     assert command.main(["verify", "--backend", "cupy"]) == 2
     assert "CuPy finds no CUDA device" in capsys.readouterr().err
-
-
-# name -> values of float32 hard labels that it loses altogether (DESIGN.md, section 5)
-LOST = {
-    "torch": {"loss", "grad", "hess"},
-    "optax": {"hess"},
-    "scikit-learn": {"loss"},  # computed in float64, from |x| = 33.3 on
-    "scikit-learn loss_gradient": set(),
-    "published": {"grad", "hess"},
-    "sigmoid": {"loss", "grad", "hess"},
-}
-
-
-@pytest.mark.parametrize("name", peers.PEERS)
-def test_peers_lose_what_they_are_known_to_lose(name: str, tmp_path: Path) -> None:
-    package = {"torch": "torch", "optax": "optax"}.get(name, "sklearn" if "sc" in name else "numpy")
-    pytest.importorskip(package)
-    path = tmp_path / "peers.json"
-    arguments = ["--peers", "--dtype", "float32", "--targets", "hard", "--points", "99"]
-    assert command.main(["verify", *arguments, "--jobs", "1", "--json", str(path)]) == 0
-    results = json.loads(path.read_text())["results"]
-    (found,) = (one for one in results if one["implementation"] == name)
-    lost = {cell["value"] for cell in found["cells"] if cell["ulps"] > 1e6}
-    assert lost == LOST[name]

@@ -18,11 +18,11 @@ TABLE = re.findall(
     r"^\| (`[_a-z][^|]*`) \|", pages.text("docs/architecture.md").split("| modules |")[1], re.M
 )
 LAYERS = [re.findall("`(.*?)`", modules) for modules in TABLE]
-PACKAGES = ("_kernels", "testing", "_demo", "_verify", "_bench")
+PACKAGES = ("_kernels", "testing", "_commands")
 # These call PyTorch: only tensors, or whoever asks for them, lead there.
-OF_TORCH = ("_runners.torch", "_torch_functions", "torch")
+OF_TORCH = ("_runners.torch", "torch")
 # What only the command line imports, with packages of its own.
-COMMANDS = ("_demo", "_verify", "_bench", "_source")
+COMMANDS = ("_commands",)
 # What decides how the formula is evaluated.
 COMPUTING = ("_runners", "_evaluate", "_job", "_reduction", "_pullback", "_sigmoid", "_from")
 ALLOWED_OUTSIDE = {"array_api_compat", "numpy", *sys.stdlib_module_names}
@@ -55,7 +55,7 @@ def test_imports_run_downwards(name: str) -> None:
 def test_only_commands_import_the_public_names() -> None:
     """Whatever the public names are made of cannot be imported from the top."""
     importing = {name for name in MODULES if "portable_bce" in imports(name)}
-    assert {name.partition(".")[0] for name in importing} <= {"__main__", "_machine", *COMMANDS}
+    assert {name.partition(".")[0] for name in importing} <= {"__main__", *COMMANDS}
 
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if not name.startswith(COMMANDS)))

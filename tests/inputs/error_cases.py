@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from portable_bce import BCELoss, BCEWithLogitsLoss, bce, bce_with_logits, bce_with_logits_vjp
+from portable_bce import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    bce,
+    bce_with_logits,
+    bce_with_logits_vjp,
+    sigmoid,
+)
 
 X = np.zeros((8, 1), dtype=np.float32)
 ROW = np.zeros(8, dtype=np.float32)
@@ -43,8 +50,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "complex logits": (
         lambda: bce_with_logits(np.zeros(3, dtype=np.complex64), 1),
         TypeError,
-        "`logits` must have a real floating dtype; got complex64. Convert it, for example to "
-        "float32",
+        "`logits` must have a real floating dtype; got complex64. Take its real part",
     ),
     "bool logits": (
         lambda: bce_with_logits(np.zeros(3, dtype=bool), 1),
@@ -55,19 +61,21 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: bce_with_logits(np.float32, 1),
         TypeError,
         "`logits` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, Dask, ...); "
-        "got type. Use `numpy.asarray(logits)`",
+        "got type. Pass numbers",
     ),
     "masked logits": (
         lambda: bce_with_logits(MASKED, 1),
         TypeError,
         f"`logits` must be an array without a mask of its own; got {NAME_OF_MASKED}. Use "
-        "`numpy.ma.getdata(logits)` and `where=~numpy.ma.getmaskarray(logits)`",
+        "`numpy.ma.getdata(logits)` and `where=~numpy.ma.getmaskarray(logits)`, joined by `&` to "
+        "other masks",
     ),
     "masked targets": (
         lambda: bce_with_logits(ROW, MASKED),
         TypeError,
         f"`targets` must be an array without a mask of its own; got {NAME_OF_MASKED}. Use "
-        "`numpy.ma.getdata(targets)` and `where=~numpy.ma.getmaskarray(targets)`",
+        "`numpy.ma.getdata(targets)` and `where=~numpy.ma.getmaskarray(targets)`, joined by `&` to "
+        "other masks",
     ),
     "list of targets": (
         lambda: bce_with_logits(ROW, [1] * 8),
@@ -83,14 +91,14 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "targets of objects": (
         lambda: bce_with_logits(ROW, ROW.astype(object)),
         TypeError,
-        "`targets` must have a floating, integer or bool dtype; got object. Convert it, for "
-        "example to float32",
+        "`targets` must have a floating, integer or bool dtype; got object. Use "
+        "`targets.astype(float)`",
     ),
     "complex target": (
         lambda: bce_with_logits(ROW, 1j),
         TypeError,
         "`targets` must be a Python scalar or an array of the library of `logits`, numpy; got "
-        "complex. Use `numpy.asarray(targets)`",
+        "complex. Use `targets.real`",
     ),
     "row of targets": (
         lambda: bce_with_logits(X, ROW),
@@ -116,8 +124,8 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "targets without dimensions": (
         lambda: bce_with_logits(ROW, np.asarray(1.0)),
         ValueError,
-        "`targets` must have the shape of `logits`, (8,); got (). Use `float(targets)` for the "
-        "same one everywhere",
+        "`targets` must have the shape of `logits`, (8,); got (). Use "
+        "`numpy.broadcast_to(targets, logits.shape)` for the same one everywhere",
     ),
     "weight that expands": (
         lambda: bce_with_logits(ROW, 1, weight=X),
@@ -254,11 +262,110 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "`compute_dtype` must be a real floating dtype of numpy, such as numpy.float64; got "
         "<class 'numpy.int32'>",
     ),
-    "compute_dtype by name": (
-        lambda: bce_with_logits(ROW, 1, compute_dtype="float64"),
+    "compute_dtype by a name that means no dtype": (
+        lambda: bce_with_logits(ROW, 1, compute_dtype="float63"),
         TypeError,
         "`compute_dtype` must be a real floating dtype of numpy, such as numpy.float64; got "
-        "'float64'",
+        "'float63'",
+    ),
+    "compute_dtype by the name of integers": (
+        lambda: bce_with_logits(ROW, 1, compute_dtype="int64"),
+        TypeError,
+        "`compute_dtype` must be a real floating dtype of numpy, such as numpy.float64; got "
+        "'int64'",
+    ),
+    "strings as targets": (
+        lambda: bce_with_logits(ROW, np.asarray(["no", "yes"] * 4)),
+        TypeError,
+        "`targets` must have a floating, integer or bool dtype; got <U3. Use `targets == label`, "
+        "where `label` is the one that means 1",
+    ),
+    "list of strings as targets": (
+        lambda: bce_with_logits(ROW, ["no", "yes"] * 4),
+        TypeError,
+        "`targets` must be a Python scalar or an array of the library of `logits`, numpy; got "
+        "list. Use `numpy.asarray(targets) == label`, where `label` is the one that means 1",
+    ),
+    "dates as targets": (
+        lambda: bce_with_logits(ROW, ROW.astype("M8[s]")),
+        TypeError,
+        "`targets` must have a floating, integer or bool dtype; got datetime64[s]. Pass numbers",
+    ),
+    "span of time as weight": (
+        lambda: bce_with_logits(ROW, 1, weight=np.timedelta64(1, "s")),
+        TypeError,
+        "`weight` must have a floating, integer or bool dtype; got timedelta64[s]. Pass numbers",
+    ),
+    "records as logits": (
+        lambda: bce_with_logits(np.zeros(3, dtype=[("name", "U1"), ("logit", "f4")]), 1),
+        TypeError,
+        "`logits` must have a real floating dtype; got [('name', '<U1'), ('logit', '<f4')]. Use "
+        "one field, such as `logits['logit']`",
+    ),
+    "list of integers as logits": (
+        lambda: bce_with_logits([0, 1], 1),
+        TypeError,
+        "`logits` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, Dask, "
+        "...); got list. Use `numpy.asarray(logits, dtype=float)`",
+    ),
+    "list of targets of one column": (
+        lambda: bce_with_logits(X, [1] * 8),
+        TypeError,
+        "`targets` must be a Python scalar or an array of the library of `logits`, numpy; got "
+        "list. Use `numpy.asarray(targets)[:, None]`",
+    ),
+    "list of too few targets": (
+        lambda: bce_with_logits(ROW, [1] * 3),
+        TypeError,
+        "`targets` must be a Python scalar or an array of the library of `logits`, numpy; got "
+        "list. Use `numpy.asarray(targets)`, with the shape (8,): it has (3,)",
+    ),
+    "nothing as targets": (
+        lambda: bce_with_logits(ROW, None),
+        TypeError,
+        "`targets` must be a Python scalar or an array of the library of `logits`, numpy; got "
+        "NoneType. Pass numbers",
+    ),
+    "weight beyond what a float holds": (
+        lambda: bce_with_logits(ROW, 1, weight=10**400),
+        ValueError,
+        f"`weight` must be a number that a float can hold; got {10**400}",
+    ),
+    "pos_weight as long as the batch": (
+        lambda: bce_with_logits(MATRIX, 1, pos_weight=np.ones(4)),
+        ValueError,
+        "`pos_weight` must broadcast to the shape of `logits`, (4, 3), without expanding it; got "
+        "(4,). One for each class has the shape (3,); use `pos_weight[:, None]` if one for each "
+        "row is meant",
+    ),
+    "masked mask": (
+        lambda: bce_with_logits(ROW, 1, where=MASKED == 0),
+        TypeError,
+        f"`where` must be an array without a mask of its own; got {NAME_OF_MASKED}. Use "
+        "`numpy.ma.filled(where, False)`",
+    ),
+    "masked cotangent": (
+        lambda: bce_with_logits_vjp(ROW, 1, reduction="none")[1](MASKED),
+        TypeError,
+        f"`cotangent` must be an array without a mask of its own; got {NAME_OF_MASKED}. Use "
+        "`numpy.ma.filled(cotangent, 0.0)`",
+    ),
+    "masked argument of sigmoid": (
+        lambda: sigmoid(MASKED),
+        TypeError,
+        f"`x` must be an array without a mask of its own; got {NAME_OF_MASKED}. Use "
+        "`numpy.ma.getdata(x)`, and mask the result",
+    ),
+    "smoothing as an array": (
+        lambda: bce_with_logits(ROW, 1, label_smoothing=np.asarray(0.1)),
+        TypeError,
+        "`label_smoothing` must be a Python number; got numpy.ndarray. Use "
+        "`float(label_smoothing)`",
+    ),
+    "list of axes": (
+        lambda: bce_with_logits(X, 1, axis=[0, 1]),
+        TypeError,
+        "`axis` must be an int, a tuple of ints or None; got [0, 1]. Use `tuple(axis)`",
     ),
     "compute_dtype too narrow": (
         lambda: bce_with_logits(MATRIX, 1, compute_dtype=np.float32),

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from peers import PEERS, Peer
 
 import portable_bce
-from portable_bce._backends import open_backend
-from portable_bce._verify.peers import PEERS, Peer
+from portable_bce._commands.machine import open_backend
 from portable_bce.testing import LAWS, Law, Report, check
 from tests import pages
 
@@ -169,7 +169,7 @@ def test_what_is_known_of_others_is_found(name: str) -> None:
 
 
 def page_table() -> list[list[str]]:
-    """Return the table that docs/accuracy/laws.py writes: its head, and a line for each law."""
+    """Return the table that benchmarks/laws_page.py writes: its head, and a line for each law."""
     lines = pages.section("docs/testing.md", "The laws").splitlines()
     head, _, *rows = (line.strip("| ").split(" | ") for line in lines if line.startswith("| "))
     return [head, *rows]

@@ -1,6 +1,6 @@
 """The worst cases that sweeps ever found, on every library, against mpmath.
 
-tests/golden.json is written by docs/accuracy/page.py from the reports in docs/accuracy/data.
+tests/golden.json is written by benchmarks/accuracy_page.py from the reports in docs/accuracy/data.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mpmath import mp
 
 import portable_bce
 from portable_bce import _contract as contract
-from portable_bce._verify.points import TARGETS
+from portable_bce._commands.sweep import TARGETS
 from portable_bce.testing import reference, ulp
 from tests.backends import Backend
 from tests.strategies import normal

@@ -134,8 +134,10 @@ def test_public_modules_import_beside_nothing_else(module: str, row: str, tmp_pa
 @pytest.mark.parametrize("row", ROWS)
 def test_readme_runs_beside_nothing_else(row: str, tmp_path: Path) -> None:
     (example,) = (ROOT / "README.md").read_text().split("```python\n")[1:]
-    done = bare(tmp_path, "-c", example.partition("```")[0], row=row)
-    assert done.returncode == 0, done.stderr
+    shown = tmp_path / "readme.txt"
+    shown.write_text(example.partition("```")[0])
+    done = bare(tmp_path, "-m", "doctest", str(shown), row=row)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("module", EXTRAS)

@@ -11,8 +11,7 @@ from tests.house.source import MODULES, imports
 
 # What only `python -m portable_bce` imports, and the scripts behind the kernels.
 COMMAND_LINE = (
-    "__main__", "_backends", "_bench", "_demo", "_kernels.coefficients", "_kernels.generate",
-    "_machine", "_source", "_verify",
+    "__main__", "_commands", "_kernels.coefficients", "_kernels.generate",
 )  # fmt: skip
 
 # The standard library that the modules may use; what is not here waits for somebody to think.
@@ -21,10 +20,9 @@ HARMLESS = {
     "math", "numbers", "operator", "textwrap", "time", "types", "typing", "warnings", "importlib",
     "datetime",
 }  # fmt: skip
-# ... the command line beside that: files by their names, processes of its own, its environment
+# ... the command line beside that: files by their names, threads, the machine that it runs on
 OF_COMMANDS = {
-    "argparse", "concurrent", "multiprocessing", "os", "pathlib", "platform", "shutil", "signal",
-    "random", "statistics", "sys",
+    "argparse", "concurrent", "decimal", "os", "pathlib", "platform", "shutil", "sys",
 }  # fmt: skip
 LIBRARIES = {
     "array_api_compat", "dask", "hypothesis", "matplotlib", "mpmath", "numpy", "portable_bce",
@@ -37,9 +35,9 @@ FORBIDDEN_CALLS = {
 }  # fmt: skip
 # (module, call): JSON, which holds no code; a function of the module; the system's name
 ALLOWED_CALLS = {
-    ("_verify.progress", "json.loads"),
-    ("_demo.report", "load"),
-    ("_machine", "platform.system"),
+    ("_commands.verify", "json.loads"),
+    ("_commands.demo", "load"),
+    ("_commands.machine", "platform.system"),
 }
 
 
@@ -61,10 +59,10 @@ def test_modules_import_nothing_that_connects_unpickles_or_starts(module: str) -
     assert imported(module) <= allowed
 
 
-def test_only_workers_of_the_command_line_are_processes() -> None:
-    starting = {"concurrent", "multiprocessing"}
-    found = {name for name in MODULES if starting & imported(name)}
-    assert found == {"_verify.workers"}
+def test_no_module_starts_a_process() -> None:
+    """verify has threads; nothing else has."""
+    assert not {name for name in MODULES if "multiprocessing" in imported(name)}
+    assert {name for name in MODULES if "concurrent" in imported(name)} == {"_commands.verify"}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -75,15 +73,14 @@ def test_modules_call_nothing_that_runs_or_reads_what_they_are_given(module: str
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_what_is_imported_at_run_time_is_named_in_the_source(module: str) -> None:
-    """By its name, or by the table of backends, or by the name that a peer is listed under."""
+    """By its name, or by the table of backends."""
     for name, _, call in calls(MODULES[module]):
         if name == "import_module":
             (what,) = call.args
             named = isinstance(what, ast.Constant)
             assert named or (module, ast.unparse(what)) in {
-                ("_backends", "BACKENDS[name]"),
-                ("_backends", "name"),
-                ("_verify.peers", "self.package"),
+                ("_commands.machine", "BACKENDS[name]"),
+                ("_commands.machine", "name"),
             }
 
 

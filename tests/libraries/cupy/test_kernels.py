@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import portable_bce
 from portable_bce._reduction import library_total
 from portable_bce._runners import cupy, plain
+from tests.law import examples
 from tests.libraries.cupy.kernels import (
     KERNELS,
     NAMES,
@@ -43,7 +44,7 @@ def assert_same(results: tuple[Any, ...], expected: tuple[Any, ...]) -> None:
         np.testing.assert_array_equal(*(np.signbit(a) | np.isnan(a) for a in (result, value)))
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(150), suppress_health_check=list(HealthCheck))
 @given(call=calls(), data=st.data())
 def test_the_trace_gives_what_plain_operations_give_to_the_last_bit(
     call: tuple[str, list[Any], dict[str, Any]], data: st.DataObject

@@ -21,6 +21,7 @@ from portable_bce._job import Job
 from portable_bce._reduction import Reduction
 from portable_bce._runners.dask import Dask
 from portable_bce.testing import ulp
+from tests.law import examples
 from tests.libraries.dask.chunks import HOST, KEEP, chunked, made
 from tests.strategies import calls
 
@@ -67,7 +68,7 @@ def assert_near_as_a_sum(got: Any, exact: Any, size: Any) -> None:
     assert np.abs(np.float64(got) - np.float64(exact)) <= contract.SUM * ulp_of_terms
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(30), suppress_health_check=list(HealthCheck))
 @given(calls(), st.data())
 def test_chunks_of_any_size_give_what_arrays_in_memory_give(
     call: tuple[str, list[Any], dict[str, Any]], data: st.DataObject

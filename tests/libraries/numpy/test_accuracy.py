@@ -1,6 +1,6 @@
 """The compiled kernels round once: a sample of what docs/accuracy.md enumerates, on each level.
 
-The exact values are those of `_verify.exact`, from the definition in a wider format: float64
+The exact values are those of `_commands.exact`, from the definition in a wider format: float64
 for float32 results, whose own error is 2^-29 of their ULP, and x86's long double for float64
 results. That has 11 more bits, so it is within 0.003 ULP of a float64.
 """
@@ -15,7 +15,8 @@ import pytest
 
 import portable_bce
 from portable_bce import _contract as contract
-from portable_bce._verify.exact import FORMATS, Exact, Format, errors, has_reference
+from portable_bce._commands.exact import Exact, errors, has_reference
+from portable_bce._contract import FORMATS, Format
 from tests import rows
 
 # Each level and session takes the same logits; another offset takes others.

@@ -20,6 +20,7 @@ from portable_bce._runners import numpy as runner
 from portable_bce._runners.numpy import Compiled
 from portable_bce.testing import reference, ulp
 from tests import rows
+from tests.law import examples
 from tests.strategies import calls
 
 FUNCTIONS = {
@@ -41,7 +42,7 @@ def test_the_table_has_the_first_compiled_level_if_there_is_one() -> None:
     assert first == runner.RUNNER
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(150), suppress_health_check=list(HealthCheck))
 @given(calls())
 def test_slices_give_what_plain_operations_give(
     call: tuple[str, list[Any], dict[str, Any]],
@@ -89,7 +90,7 @@ def bounds(call: tuple[str, list[Any], dict[str, Any]]) -> contract.Bounds:
 
 
 @pytest.mark.parametrize("row", rows.COMPILED)
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(150), suppress_health_check=list(HealthCheck))
 @given(calls())
 def test_kernels_agree_with_plain_operations(
     row: str, call: tuple[str, list[Any], dict[str, Any]]

@@ -14,7 +14,10 @@ from tests.autodiff import apart
 
 torch = pytest.importorskip("torch")
 # Its forward mode and its compiler use what it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit"),
+    pytest.mark.filterwarnings("ignore:.*Function.> should not be instantiated"),
+]
 
 NAMES = ("logits", "targets", "weight", "pos_weight")
 # Which arguments require a gradient: logits alone take the registered rule, the others none.

@@ -199,8 +199,7 @@ DIFFERENCES: dict[str, Callable[[], None]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.parametrize("difference", DIFFERENCES)
 def test_every_listed_difference_is_there(difference: str) -> None:
     DIFFERENCES[difference]()

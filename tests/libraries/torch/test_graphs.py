@@ -14,7 +14,10 @@ torch = pytest.importorskip("torch")
 ours = pytest.importorskip("portable_bce.torch")
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # TorchScript's, and dynamo's own
+    pytest.mark.filterwarnings("ignore:`torch.jit"),
+    pytest.mark.filterwarnings(
+        "ignore:.*Function.> should not be instantiated"
+    ),  # PyTorch's compiler does
     pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
 ]
 

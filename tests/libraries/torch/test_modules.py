@@ -322,6 +322,35 @@ def test_errors_are_those_of_our_functions(name: str) -> None:
         loss()(x, y, where=y)
 
 
+MODULE_METHODS = [
+    *("cuda", "cpu", "to", "half", "state_dict", "load_state_dict", "parameters", "named_buffers"),
+    *("children", "modules", "train", "eval", "forward", "zero_grad", "requires_grad_", "compile"),
+]
+
+
+@pytest.mark.parametrize("method", MODULE_METHODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_loss_objects_say_where_the_module_is(name: str, method: str) -> None:
+    """`portable_bce.BCEWithLogitsLoss` has the name of PyTorch's module, and is none."""
+    loss = getattr(portable_bce, name)()
+    with pytest.raises(AttributeError) as raised:
+        getattr(loss, method)
+    assert str(raised.value) == (
+        f"'{name}' object has no attribute '{method}': it is no torch.nn.Module. Use "
+        f"`portable_bce.torch.{name}`"
+    )
+    assert not hasattr(loss, method)
+    assert hasattr(getattr(ours, name)(), method)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loss_objects_do_not_take_a_mistyped_setting_for_a_module(name: str) -> None:
+    loss = getattr(portable_bce, name)(weight=2.0)
+    with pytest.raises(AttributeError, match=r"object has no attribute 'wieght'$"):
+        loss.wieght  # noqa: B018
+    assert copy.deepcopy(loss).weight == pickle.loads(pickle.dumps(loss)).weight == 2.0
+
+
 MISSING = """
 import sys
 sys.modules["torch"] = None
@@ -340,3 +369,21 @@ def test_missing_pytorch_is_an_error_that_names_the_extra() -> None:
         "torch | portable_bce.torch needs PyTorch, which is not installed: "
         'pip install "portable-bce[torch]"'
     )
+
+
+WARNINGS = """
+import warnings
+warnings.simplefilter("error")
+import torch.jit
+for module in (torch.jit._script, torch.jit._trace, torch._jit_internal):
+    module.DeprecationWarning = FutureWarning  # as PyTorch 2.14 warns of TorchScript
+import portable_bce.torch
+x = torch.zeros(3, requires_grad=True)
+portable_bce.torch.BCEWithLogitsLoss(pos_weight=torch.ones(3))(x, torch.ones(3)).backward()
+portable_bce.torch.BCELoss(eps=1e-6)(x.sigmoid(), torch.ones(3)).backward()
+"""
+
+
+def test_importing_and_training_never_warns_of_torchscript() -> None:
+    """PyTorch 2.14 warns of `torch.jit` by a FutureWarning, which users see."""
+    subprocess.run([sys.executable, "-c", WARNINGS], check=True, timeout=60)

@@ -1,1 +1,0 @@
-"""Time beside what others call."""

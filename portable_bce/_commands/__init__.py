@@ -1,0 +1,1 @@
+"""The instruments that a user gets with the library: demo, verify and source."""

@@ -1,0 +1,35 @@
+"""What writes figures into pages leaves the text around them as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pages import fill, power, shown, table
+
+PAGE = "Before.\n\n<!-- figures -->\n\nold\n\n<!-- /figures -->\n\nAfter.\n"
+
+
+def test_a_section_is_replaced_and_its_surroundings_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(PAGE)
+    fill(path, {"figures": lambda: "new\n"})
+    assert path.read_text() == PAGE.replace("old", "new")
+    fill(path, {"figures": lambda: "new"})
+    assert path.read_text() == PAGE.replace("old", "new")
+
+
+def test_a_page_without_the_section_is_an_error_and_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(PAGE)
+    with pytest.raises(SystemExit, match="has no section speed"):
+        fill(path, {"figures": lambda: "new", "speed": lambda: "1"})
+    assert path.read_text() == PAGE
+
+
+def test_tables_and_figures_are_written_as_pages_have_them() -> None:
+    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    assert shown({"median": 0.5, "low": 0.25, "high": 1}) == "0.50 (0.25, 1.00)"
+    assert [power(size) for size in (1, 100, 1000, 20_000, 10**9)] == [
+        "1", "100", "10³", "20,000", "10⁹",
+    ]  # fmt: skip
