@@ -20,9 +20,10 @@ from __future__ import annotations
 try:
     from portable_bce._contract import Bounds, bounds_for
     from portable_bce.testing import reference, strategies, ulp
-    from portable_bce.testing._check import check
+    from portable_bce.testing._check import check, check_interface, laws_for
+    from portable_bce.testing._elementwise import LAWS
+    from portable_bce.testing._interface_laws import INTERFACE_LAWS
     from portable_bce.testing._law import Law
-    from portable_bce.testing._laws import LAWS
     from portable_bce.testing._report import Broken, Report
 except ModuleNotFoundError as error:
     if error.name not in ("hypothesis", "mpmath"):
@@ -34,6 +35,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = [
+    "INTERFACE_LAWS",
     "LAWS",
     "Bounds",
     "Broken",
@@ -41,6 +43,8 @@ __all__ = [
     "Report",
     "bounds_for",
     "check",
+    "check_interface",
+    "laws_for",
     "reference",
     "strategies",
     "ulp",

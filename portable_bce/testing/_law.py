@@ -1,21 +1,66 @@
-"""A law, and what it is tried on."""
+"""A law, what it is tried on, and the exact values that results are compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from mpmath import mp, mpf
 
 from portable_bce._contract import Bounds, bounds_for
-from portable_bce.testing._exact import tail, unit
+from portable_bce.testing import reference
 from portable_bce.testing._library import Library, Values
 from portable_bce.testing.strategies import rounded
+from portable_bce.testing.ulp import smallest_normal, spacing
 
-# (logits, targets) -> one value an element
+# (logits, targets) -> one value per element
 Function: TypeAlias = Callable[[Any, Any], Any]
 WORDS = {"loss": "loss", "grad": "gradient", "hess": "Hessian"}
+_EXACT = {
+    "loss": reference.logit_loss,
+    "grad": reference.logit_grad,
+    "hess": reference.logit_hess,
+}
+
+
+class Exact(NamedTuple):
+    """An exact value, and the two float64 that are next to it in sum."""
+
+    value: Any
+    high: float
+    low: float
+
+
+@lru_cache(maxsize=2**17)
+def exact(name: str, x: float, y: float) -> Exact:
+    """Return the loss, gradient or Hessian of one pair."""
+    with mp.workprec(reference.BITS):
+        value = _EXACT[name](x, y)
+        high = float(value)
+        return Exact(value, high, float(value - mpf(high)) if np.isfinite(high) else 0.0)
+
+
+def exacts(name: str, x: Values, y: Values) -> list[Exact]:
+    """Return the exact values of pairs."""
+    return [exact(name, one, other) for one, other in zip(x.tolist(), y.tolist(), strict=True)]
+
+
+def tail(x: Values) -> Values:
+    """Return min(sigmoid(x), sigmoid(-x)), in whose ULP a soft label's gradient is measured."""
+    e = np.exp(-np.abs(x))
+    return np.asarray(e / (1 + e))
+
+
+def unit(size: Values, dtype: str, *, flushes: bool = False) -> Values:
+    """Return one ULP of float64 values in a dtype; of a power of two, that of the binade below."""
+    least = float(smallest_normal(dtype))
+    gap = float(spacing(least, dtype)) / least
+    size = np.minimum(np.nextafter(np.abs(size), 0), np.finfo(np.float64).max)
+    binade = np.ldexp(1.0, np.frexp(np.maximum(size, least))[1] - 1)
+    return np.asarray(np.maximum(binade * gap, least if flushes else 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +72,22 @@ class Fault:
     targets: Values
     got: str
     required: str
+    keywords: Mapping[str, Any] = field(default_factory=dict)
 
 
 class FailureError(Exception):
-    """The implementation raised, or returned what is no array of one value an element."""
+    """The implementation raised, or what it returned is no array of the right shape."""
 
-    def __init__(self, logits: Values, targets: Values, got: str, required: str) -> None:
+    def __init__(
+        self, logits: Values, targets: Values, got: str, required: str, **keywords: Any
+    ) -> None:
         super().__init__(got)
-        self.fault = Fault(None, logits, targets, got, required)
+        self.fault = Fault(None, logits, targets, got, required, keywords)
+
+
+def told(error: Exception) -> str:
+    """Return an exception in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +106,10 @@ class Trial:
             with np.errstate(all="ignore"):
                 return self.functions[name](x, y)
         except Exception as error:
-            got = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise FailureError(*given, got, f"a {WORDS[name]}, no exception") from error
+            raise FailureError(*given, told(error), f"a {WORDS[name]}, no exception") from error
 
     def values(self, name: str, x: Any, y: Any, given: tuple[Values, Values]) -> Values:
-        """Return what is returned for two arrays of the library, one value an element."""
+        """Return what is returned for two arrays of the library, one value per element."""
         result = self.call(name, x, y, given)
         try:
             with np.errstate(all="ignore"):
@@ -67,7 +119,7 @@ class Trial:
             raise FailureError(*given, got, f"an array of the {WORDS[name]}") from error
         if values.shape != given[0].shape:
             got = f"{WORDS[name]} of shape {values.shape} from logits of shape {given[0].shape}"
-            raise FailureError(*given, got, "one value an element")
+            raise FailureError(*given, got, "one value per element")
         return values
 
     def array(self, values: Values) -> Any:
@@ -128,14 +180,17 @@ class Trial:
             yield self.fault_among(i, x, y, f"{WORDS[name]} {got}", f"{wanted}, as {what}")
 
 
-Holds: TypeAlias = Callable[[Trial, Values, Values], Iterable[Fault]]
+# Laws of the interface are about an Interface in place of a Trial.
+Holds: TypeAlias = Callable[[Any, Values, Values], Iterable[Fault]]
+Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Law:
     """What holds for every binary cross-entropy of logits that is right.
 
-    ``LAWS`` has them all; ``str`` of a law is its name, so that pytest can show it.
+    ``LAWS`` has those of one value per element, and ``INTERFACE_LAWS`` those of the rest.
+    ``str`` of a law is its name, so that pytest can show it.
 
     Parameters
     ----------
@@ -144,7 +199,8 @@ class Law:
     statement : str
         The law in one sentence.
     needs : str
-        What it cannot do without: "loss", "grad" or "hess".
+        What it cannot do without, in words with spaces between them: "loss", "grad", "hess", a
+        keyword or a reduction.
 
     Examples
     --------
@@ -157,11 +213,16 @@ class Law:
     statement: str
     needs: str
     _holds: Holds = field(repr=False, compare=False)
+    _shapes: Shapes | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.name
 
-    def _faults(self, trial: Trial, x: Values, y: Values) -> list[Fault]:
+    def _missing(self, given: Container[str]) -> list[str]:
+        """Return what it cannot do without and is not given."""
+        return [word for word in self.needs.split() if word not in given]
+
+    def _faults(self, trial: Any, x: Values, y: Values) -> list[Fault]:
         """Return where it is broken among some pairs."""
         try:
             return list(self._holds(trial, x, y))
@@ -169,10 +230,10 @@ class Law:
             return [failure.fault]
 
 
-def law(needs: str, statement: str) -> Callable[[Holds], Law]:
+def law(needs: str, statement: str, shapes: Shapes | None = None) -> Callable[[Holds], Law]:
     """Make a law of a function that yields where it is broken, by the function's name."""
 
     def decorate(holds: Holds) -> Law:
-        return Law(holds.__name__, statement, needs, holds)
+        return Law(holds.__name__, statement, needs, holds, shapes)
 
     return decorate

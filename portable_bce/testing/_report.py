@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from textwrap import fill
 from typing import Any
+
+import numpy as np
 
 from portable_bce.testing._law import Law
 
@@ -28,6 +31,8 @@ class Broken:
         What came back.
     required : str
         What should have.
+    keywords : mapping of str
+        What else was passed.
 
     Examples
     --------
@@ -44,6 +49,13 @@ class Broken:
     targets: Any
     got: str
     required: str
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def example(self) -> str:
+        """What was passed, in one line."""
+        passed = {"logits": self.logits, "targets": self.targets, **self.keywords}
+        return ", ".join(f"{name} {_example(value)}" for name, value in passed.items())
 
     @property
     def message(self) -> str:
@@ -51,14 +63,16 @@ class Broken:
         return (
             f"{self.law} [{self.dtype}]\n"
             f"{fill(self.law.statement, 88, initial_indent=_INDENT, subsequent_indent=_INDENT)}\n"
-            f"    logits {_example(self.logits)}, targets {_example(self.targets)}\n"
+            f"    {self.example}\n"
             f"    got      {self.got}\n"
             f"    required {self.required}"
         )
 
 
-def _example(values: Any) -> str:
-    return " ".join(str(values).split()) if values.size <= 16 else f"of shape {values.shape}"
+def _example(value: Any) -> str:
+    if not isinstance(value, np.ndarray | np.generic):
+        return repr(value)
+    return " ".join(str(value).split()) if value.size <= 16 else f"of shape {value.shape}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +124,36 @@ class Report:
             raise AssertionError(str(self))
 
     def __str__(self) -> str:
-        broken = len({one.law for one in self.broken})
-        counts = f"{broken} broken, {len(self.passed)} kept, {len(self.skipped)} not tried"
-        parts = [f"binary cross-entropy in {', '.join(self.dtypes)}: of its laws {counts}"]
+        parts = [f"binary cross-entropy in {', '.join(self.dtypes)}: of its laws {self._counts}"]
         parts += [f"BROKEN {one.message}" for one in self.broken]
-        for needs, keyword in (("grad", "gradient"), ("hess", "hessian")):
-            names = "\n    ".join(str(law) for law in self.skipped if law.needs == needs)
-            if names:
-                parts.append(f"NOT TRIED without `{keyword}=`\n    {names}")
+        for words, names in self._not_tried.items():
+            parts.append(f"NOT TRIED without {words}\n    " + "\n    ".join(names))
         return "\n\n".join(parts)
+
+    @property
+    def markdown(self) -> str:
+        """The same as Markdown: a table of the broken laws, each with its example."""
+        lines = [f"Binary cross-entropy in {', '.join(self.dtypes)}: of its laws {self._counts}."]
+        if self.broken:
+            lines += ["", "| law | dtype | example | got | required |", "|---|---|---|---|---|"]
+        for one in self.broken:
+            cells = (f"`{one.law}`", one.dtype, one.example, one.got, one.required)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        for words, names in self._not_tried.items():
+            lines += ["", f"Not tried without {words}: {', '.join(f'`{name}`' for name in names)}."]
+        return "\n".join(lines)
+
+    @property
+    def _counts(self) -> str:
+        broken = len({one.law for one in self.broken})
+        return f"{broken} broken, {len(self.passed)} kept, {len(self.skipped)} not tried"
+
+    @property
+    def _not_tried(self) -> dict[str, list[str]]:
+        """The names of laws that were not tried, by what they need."""
+        keywords = {"grad": "`gradient=`", "hess": "`hessian=`"}
+        found: dict[str, list[str]] = {}
+        for law in self.skipped:
+            words = " and ".join(keywords.get(word, word) for word in law.needs.split())
+            found.setdefault(words, []).append(law.name)
+        return found

@@ -5,8 +5,9 @@ With logit x, target y, weight w, positive weight p and label smoothing u the lo
     L = A softplus(-x) + B softplus(x),   A = w p (y (1 - u) + u / 2),
                                           B = w ((1 - y) (1 - u) + u / 2).
 
-Every function takes Python floats or NumPy scalars, in the order x, y, w, p, u (q, a
-probability, in place of x where its name says so), and returns an mpf of 300 bits.
+Functions take Python floats or NumPy scalars, in the order x, y, w, p, u. Those whose names
+begin with ``probability`` take a probability q in place of the logit x. All return an mpf of
+300 bits.
 
 >>> from portable_bce.testing import reference
 >>> float(reference.logit_grad(100.0, 1.0))  # sigmoid(100) - 1, of which doubles keep nothing
@@ -17,24 +18,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import mpmath
 from mpmath import mp, mpf
-
-from portable_bce.testing._certainty import (
-    probability_grad,
-    probability_grad_target,
-    probability_hess,
-    probability_loss,
-)
-from portable_bce.testing._pieces import (
-    BITS,
-    inverse,
-    log,
-    log_rest,
-    masses,
-    sigmoid,
-    softplus,
-    times,
-)
 
 __all__ = [
     "BITS",
@@ -57,18 +42,17 @@ __all__ = [
     "times",
 ]
 
+# Twice the 53 bits of the inputs, for what cancels between two of them, and room.
+BITS = 300
+
 
 def logit_loss(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
     """Return the loss of a logit; no mass, no loss: 0 times infinity is 0.
 
     Parameters
     ----------
-    x : float
-        Logit, infinite ones included.
-    y : float
-        Target.
-    w, p, u : float
-        Weight, positive weight and label smoothing.
+    x, y, w, p, u : float
+        Logit, which may be infinite, target, weight, positive weight and label smoothing.
 
     Returns
     -------
@@ -86,16 +70,12 @@ def logit_loss(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
 
 
 def logit_grad(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
-    """Return the derivative of the loss by the logit, B sigmoid(x) - A sigmoid(-x).
+    """Return dL/dx, B sigmoid(x) - A sigmoid(-x).
 
     Parameters
     ----------
-    x : float
-        Logit, infinite ones included.
-    y : float
-        Target.
-    w, p, u : float
-        Weight, positive weight and label smoothing.
+    x, y, w, p, u : float
+        Logit, which may be infinite, target, weight, positive weight and label smoothing.
 
     Returns
     -------
@@ -115,16 +95,12 @@ def logit_grad(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
 
 
 def logit_hess(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
-    """Return the second derivative of the loss by the logit, (A + B) sigmoid(x) sigmoid(-x).
+    """Return d2L/dx2, (A + B) sigmoid(x) sigmoid(-x).
 
     Parameters
     ----------
-    x : float
-        Logit, infinite ones included.
-    y : float
-        Target.
-    w, p, u : float
-        Weight, positive weight and label smoothing.
+    x, y, w, p, u : float
+        Logit, which may be infinite, target, weight, positive weight and label smoothing.
 
     Returns
     -------
@@ -142,16 +118,12 @@ def logit_hess(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
 
 
 def logit_grad_target(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
-    """Return the derivative of the loss by the target, w (1 - u) (p softplus(-x) - softplus(x)).
+    """Return dL/dy, w (1 - u) (p softplus(-x) - softplus(x)).
 
     Parameters
     ----------
-    x : float
-        Logit, infinite ones included.
-    y : float
-        Target.
-    w, p, u : float
-        Weight, positive weight and label smoothing.
+    x, y, w, p, u : float
+        Logit, which may be infinite, target, weight, positive weight and label smoothing.
 
     Returns
     -------
@@ -171,16 +143,12 @@ def logit_grad_target(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf
 
 
 def logit_grad_weight(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
-    """Return the derivative of the loss by the weight: the loss of weight 1, whatever `w`.
+    """Return dL/dw, which is the loss of weight 1, whatever `w`.
 
     Parameters
     ----------
-    x : float
-        Logit, infinite ones included.
-    y : float
-        Target.
-    w, p, u : float
-        Weight, positive weight and label smoothing.
+    x, y, w, p, u : float
+        Logit, which may be infinite, target, weight, positive weight and label smoothing.
 
     Returns
     -------
@@ -197,16 +165,12 @@ def logit_grad_weight(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf
 
 
 def logit_grad_pos_weight(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
-    """Return the derivative of the loss by the positive weight, w (y (1 - u) + u / 2) softplus(-x).
+    """Return dL/dp, w (y (1 - u) + u / 2) softplus(-x).
 
     Parameters
     ----------
-    x : float
-        Logit, infinite ones included.
-    y : float
-        Target.
-    w, p, u : float
-        Weight, positive weight and label smoothing.
+    x, y, w, p, u : float
+        Logit, which may be infinite, target, weight, positive weight and label smoothing.
 
     Returns
     -------
@@ -222,3 +186,256 @@ def logit_grad_pos_weight(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) ->
     with mp.workprec(BITS):
         pulling, _ = masses(y, 1, u)
         return times(mpf(float(w)) * pulling, softplus(-mpf(float(x))))
+
+
+def probability_loss(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+    """Return the loss of a probability, -A log q - B log(1 - q).
+
+    Parameters
+    ----------
+    q, y, w, p, u : float
+        Probability, 0 and 1 included, target, weight, positive weight and label smoothing.
+
+    Returns
+    -------
+    mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.probability_loss(0.5, 1.0))
+    0.6931471805599453
+    """
+    with mp.workprec(BITS):
+        q, (a, b) = mpf(float(q)), masses(y, p, u)
+        return times(mpf(float(w)), -times(a, log(q)) - times(b, log_rest(q)))
+
+
+def probability_grad(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+    """Return dL/dq, B / (1 - q) - A / q.
+
+    Parameters
+    ----------
+    q, y, w, p, u : float
+        Probability, 0 and 1 included, target, weight, positive weight and label smoothing.
+
+    Returns
+    -------
+    mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.probability_grad(1.0, 1.0))
+    -1.0
+    """
+    with mp.workprec(BITS):
+        q, (a, b) = mpf(float(q)), masses(y, p, u)
+        if 0 < q < 1:  # on one denominator, so that what cancels cancels to nothing
+            return mpf(float(w)) * (b * q - a * (1 - q)) / (q * (1 - q))
+        return times(mpf(float(w)), times(b, inverse(1 - q)) - times(a, inverse(q)))
+
+
+def probability_hess(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+    """Return d2L/dq2, B / (1 - q)^2 + A / q^2.
+
+    Parameters
+    ----------
+    q, y, w, p, u : float
+        Probability, 0 and 1 included, target, weight, positive weight and label smoothing.
+
+    Returns
+    -------
+    mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.probability_hess(0.5, 1.0))
+    4.0
+    """
+    with mp.workprec(BITS):
+        q, (a, b) = mpf(float(q)), masses(y, p, u)
+        return times(mpf(float(w)), times(b, inverse(1 - q) ** 2) + times(a, inverse(q) ** 2))
+
+
+def probability_grad_target(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+    """Return dL/dy from a probability, w (1 - u) (log(1 - q) - p log q).
+
+    Parameters
+    ----------
+    q, y, w, p, u : float
+        Probability, 0 and 1 included, target, weight, positive weight and label smoothing.
+
+    Returns
+    -------
+    mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> float(reference.probability_grad_target(0.5, 1.0, 1, 3.0))
+    1.3862943611198906
+    """
+    with mp.workprec(BITS):
+        q, p, u = mpf(float(q)), mpf(float(p)), mpf(float(u))
+        return times(mpf(float(w)) * (1 - u), log_rest(q) - times(p, log(q)))
+
+
+def softplus(x: mpf) -> mpf:
+    """Return log(1 + exp(x)); the exponential is only taken of a number that is not positive.
+
+    Parameters
+    ----------
+    x : mpf
+        Any number, infinite ones included.
+
+    Returns
+    -------
+    mpf
+
+    Examples
+    --------
+    >>> from mpmath import mpf
+    >>> from portable_bce.testing import reference
+    >>> float(reference.softplus(mpf(-40)))
+    4.248354255291589e-18
+    """
+    if mpmath.isinf(x):
+        return x if x > 0 else mpf(0)
+    return (x if x > 0 else mpf(0)) + mp.log1p(mp.exp(-abs(x)))
+
+
+def sigmoid(x: mpf) -> mpf:
+    """Return the logistic function 1 / (1 + exp(-x)).
+
+    Parameters
+    ----------
+    x : mpf
+        Any number, infinite ones included.
+
+    Returns
+    -------
+    mpf
+
+    Examples
+    --------
+    >>> from mpmath import mpf
+    >>> from portable_bce.testing import reference
+    >>> float(reference.sigmoid(mpf(-40)))
+    4.248354255291589e-18
+    """
+    if mpmath.isinf(x):
+        return mpf(1) if x > 0 else mpf(0)
+    return 1 / (1 + mp.exp(-x)) if x >= 0 else mp.exp(x) / (1 + mp.exp(x))
+
+
+def times(mass: mpf, value: mpf) -> mpf:
+    """Return a product in which zero times infinity is zero: no mass, no loss.
+
+    Parameters
+    ----------
+    mass, value : mpf
+        What is 0 whatever the other is, and the other.
+
+    Returns
+    -------
+    mpf
+
+    Examples
+    --------
+    >>> from mpmath import mpf
+    >>> from portable_bce.testing import reference
+    >>> float(reference.times(mpf(0), mpf("inf")))
+    0.0
+    """
+    return mpf(0) if mass == 0 else mass * value
+
+
+def masses(y: Any, p: Any, u: Any) -> tuple[mpf, mpf]:
+    """Return A and B for weight 1, what pulls towards 1, and what towards 0.
+
+    Parameters
+    ----------
+    y, p, u : float
+        Target, positive weight and label smoothing.
+
+    Returns
+    -------
+    tuple of mpf
+
+    Examples
+    --------
+    >>> from portable_bce.testing import reference
+    >>> a, b = reference.masses(1.0, 3.0, 0.5)
+    >>> float(a), float(b)
+    (2.25, 0.25)
+    """
+    y, p, u = mpf(float(y)), mpf(float(p)), mpf(float(u))
+    return p * (y * (1 - u) + u / 2), (1 - y) * (1 - u) + u / 2
+
+
+def log(x: mpf) -> mpf:
+    """Return the natural logarithm, minus infinity at 0.
+
+    Parameters
+    ----------
+    x : mpf
+        Not negative.
+
+    Returns
+    -------
+    mpf
+
+    Examples
+    --------
+    >>> from mpmath import mpf
+    >>> from portable_bce.testing import reference
+    >>> float(reference.log(mpf(0)))
+    -inf
+    """
+    return -mp.inf if x == 0 else mp.log(x)
+
+
+def log_rest(x: mpf) -> mpf:
+    """Return log(1 - x); 1 - x would need a thousand bits for the smallest x.
+
+    Parameters
+    ----------
+    x : mpf
+        1 at most.
+
+    Returns
+    -------
+    mpf
+
+    Examples
+    --------
+    >>> from mpmath import mpf
+    >>> from portable_bce.testing import reference
+    >>> float(reference.log_rest(mpf(2) ** -200))
+    -6.223015277861142e-61
+    """
+    return -mp.inf if x == 1 else mp.log1p(-x)
+
+
+def inverse(x: mpf) -> mpf:
+    """Return 1 / x, infinite at 0.
+
+    Parameters
+    ----------
+    x : mpf
+        Not negative.
+
+    Returns
+    -------
+    mpf
+
+    Examples
+    --------
+    >>> from mpmath import mpf
+    >>> from portable_bce.testing import reference
+    >>> float(reference.inverse(mpf(0)))
+    inf
+    """
+    return mp.inf if x == 0 else 1 / x

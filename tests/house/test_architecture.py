@@ -125,7 +125,7 @@ def test_importing_the_package_imports_no_framework() -> None:
 
 
 def test_files_stay_short() -> None:
-    long = {name: count for name, text in TEXTS.items() if (count := len(text.splitlines())) > 400}
+    long = {name: count for name, text in TEXTS.items() if (count := len(text.splitlines())) > 450}
     assert not long
 
 

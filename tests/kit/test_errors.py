@@ -79,11 +79,16 @@ ERRORS: list[tuple[dict[str, Any], type[Exception], str]] = [
         ("`laws` must be several laws; got Law. Use `laws=[law]`"),
     ),
     (
-        {"laws": ["loss_keeps_its_tail"]},
+        {"laws": [1]},
         TypeError,
+        ("`laws` must be laws or their names; got int. Use `laws=[law.name]`"),
+    ),
+    (
+        {"laws": ["loss_keeps_the_tail"]},
+        ValueError,
         (
-            "`laws` must be laws of `portable_bce.testing.LAWS`; got str. Use `[law for law "
-            'in LAWS if law.name == "..."]`'
+            '`laws` must be laws that are known; got "loss_keeps_the_tail". Use '
+            '"loss_keeps_its_tail", or a name that `LAWS` or `INTERFACE_LAWS` has'
         ),
     ),
     (

@@ -138,10 +138,6 @@ MUTANTS: dict[str, tuple[dict[str, Function], set[str]]] = {
         {"hess": lambda x, y: np.atleast_1d(GOOD["hess"](x, y))},
         {"results_have_the_shape_and_dtype_of_the_logits"},
     ),
-    "no shape": (
-        {"loss": lambda x, y: np.mean(GOOD["loss"](x, y))},
-        {"loss_keeps_its_tail", "results_have_the_shape_and_dtype_of_the_logits"},
-    ),
     "an exception": (
         {"loss": refusing_no_elements},
         {"results_have_the_shape_and_dtype_of_the_logits"},

@@ -76,24 +76,6 @@ def test_exception_of_the_implementation_breaks_the_law_that_was_tried() -> None
     assert np.abs(broken.logits) == 700
 
 
-@pytest.mark.parametrize(
-    ("wrong", "got", "required"),
-    [
-        (lambda x, y: None, "NoneType, which is no array", "an array of the loss"),
-        (
-            lambda x, y: np.zeros((2, 2)),
-            "loss of shape (2, 2) from logits of shape (1,)",
-            "one value an element",
-        ),
-    ],
-)
-def test_result_that_is_no_value_an_element_breaks_the_law(
-    wrong: Any, got: str, required: str
-) -> None:
-    (broken,) = check(wrong, xp=np, laws=TAIL[-1:], dtypes=["float32"], examples=5).broken
-    assert (broken.got, broken.required) == (got, required)
-
-
 def test_own_bounds_stand_in_for_those_of_portable_bce() -> None:
     law = named("gradient_of_hard_labels_is_within_its_bound")
 
