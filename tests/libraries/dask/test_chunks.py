@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import portable_bce
 from portable_bce import _contract as contract
 from portable_bce import _evaluate
-from portable_bce._arguments import check_arguments
+from portable_bce._arguments import check_arguments, working_dtype
 from portable_bce._formula import with_logits
 from portable_bce._job import Job
 from portable_bce._reduction import Reduction
@@ -98,7 +98,7 @@ def test_chunks_of_any_size_give_what_arrays_in_memory_give(
             bound = contract.SUM if summed else contract.COUNTED + contract.SUM
             # What waits in the compute dtype is compared in it; a small denominator of weights
             # scales up what is subnormal there, and its rounding with it.
-            waits = np.dtype(np.float32 if arrays[0].dtype != np.float64 else np.float64)
+            waits = working_dtype(np, arrays[0].dtype, "cpu", keywords.get("compute_dtype"))
             dtype = min(waits, exact.dtype, key=lambda one: one.itemsize)
             with np.errstate(over="ignore"):
                 distance = ulp.distance(got.astype(dtype), exact.astype(dtype))
