@@ -110,7 +110,9 @@ class Library:
         arrays = {name: self.of(one) for name, one in operands.items() if is_array(one)}
         numbers = {name: one for name, one in operands.items() if not is_array(one)}
         results = self.call(lambda **given: function(**given, **numbers), arrays)
-        return tuple(map(self.numpy, results)) if isinstance(results, tuple) else self.numpy(results)
+        return (
+            tuple(map(self.numpy, results)) if isinstance(results, tuple) else self.numpy(results)
+        )
 
     @property
     def is_compiled(self) -> bool:
