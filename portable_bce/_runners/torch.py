@@ -210,8 +210,8 @@ def _empties(job: Job) -> tuple[list[torch.Tensor], list[Any]]:
             filled.append(np.asarray(_Memory(results[0])))
         outputs = outputs[1:]
     for output in outputs:
-        if output != "loss" and not job.round_derivatives:
-            dtype = given.compute_dtype
+        if output != "loss":
+            dtype = job.derivative_dtype
         result = torch.empty_like(x) if dtype is x.dtype else torch.empty_like(x, dtype=dtype)
         results.append(result)
         filled.append(np.asarray(_Memory(result)))
@@ -226,7 +226,8 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
         given = job.arguments
         if views is None:  # as PyTorch's compiler passes x
             given = given._replace(x=x)
-        both = Job(job.formula, given, job.reduction, ("loss", "grad"), False, job.denominator)
+        waiting = given.compute_dtype
+        both = Job(job.formula, given, job.reduction, ("loss", "grad"), waiting, job.denominator)
         loss, slope = RUNNER.values(both, views)
         # PyTorch keeps the tensors: it counts their changes, and frees them after the last use.
         xp, _, y, w, p, mask, *settings = given
@@ -247,7 +248,7 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
             None,
             *settings,
         )
-        ctx.job = Job(job.formula, bare, job.reduction, ("grad",), False, job.denominator)
+        ctx.job = Job(job.formula, bare, job.reduction, ("grad",), waiting, job.denominator)
         return loss
 
     @staticmethod
