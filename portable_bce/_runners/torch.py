@@ -25,6 +25,12 @@ from portable_bce._runners.plain import Plain, masked
 if TYPE_CHECKING:
     from portable_bce._kernels._compiled import Level
 
+if not hasattr(torch._C.DispatchKeySet, "raw_repr"):  # which PyTorch 2.5 brought
+    raise ImportError(
+        f"portable_bce needs PyTorch 2.5 or newer; got {torch.__version__}. Use "
+        '`pip install --upgrade "portable-bce[torch]"`'
+    )
+
 _PLAIN = Plain(library_total)
 _TYPES = (torch.Tensor, torch.nn.Parameter)
 _COMPUTED = (torch.float32, torch.float64)
