@@ -29,7 +29,7 @@ def test_a_page_without_the_section_is_an_error_and_is_left_alone(tmp_path: Path
 
 def test_tables_and_figures_are_written_as_pages_have_them() -> None:
     assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
-    assert shown({"median": 0.5, "low": 0.25, "high": 1}) == "0.50 (0.25, 1.00)"
+    assert shown({"median": 0.5, "low": 0.25, "high": 1}) == "0.50 (0.25,\xa01.00)"
     assert [power(size) for size in (1, 100, 1000, 20_000, 10**9)] == [
         "1", "100", "10³", "20,000", "10⁹",
     ]  # fmt: skip
