@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from portable_bce.testing._interface import WAYS, Interface, expected
+from portable_bce.testing._comparisons import expected
+from portable_bce.testing._interface import WAYS, Interface
 from portable_bce.testing._law import told
 from portable_bce.testing._library import Values
 
