@@ -199,8 +199,8 @@ def check_interface(
     >>> def loss(logits, targets, *, reduction="mean"):
     ...     each = np.logaddexp(0, logits) - logits * targets
     ...     return each if reduction == "none" else each.sum()
-    >>> law = "mean_is_the_sum_divided_by_the_number"
-    >>> report = check_interface(loss, xp=np, dtypes=["float32"], supports=["reduction"], laws=[law])
+    >>> laws = ["mean_is_the_sum_divided_by_the_number"]
+    >>> report = check_interface(loss, xp=np, dtypes=["float32"], supports=["reduction"], laws=laws)
     >>> print(report)  # doctest: +ELLIPSIS
     binary cross-entropy in float32: of its laws 1 broken, 0 kept, 0 not tried
     <BLANKLINE>

@@ -16,6 +16,8 @@ from portable_bce.testing._library import Library, Values
 
 # (function of logits that returns a number, logits) -> its gradient
 Autodiff: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
+# logits, targets and keywords, as arrays of the library
+Passed: TypeAlias = tuple[Any, Any, dict[str, Any]]
 
 KEYWORDS = ("reduction", "weight", "pos_weight", "where", "label_smoothing")
 REDUCTIONS = ("none", "sum", "mean")
@@ -86,11 +88,11 @@ class Interface:
 
     def array(self, value: Any) -> Any:
         """Return a new array of the library for one of NumPy, and anything else as it is."""
-        if not isinstance(value, np.ndarray):
+        if not isinstance(value, np.ndarray | np.generic):
             return value
         if value.dtype.kind in "biu":
             return self.library.xp.asarray(value.copy())
-        return self.library.array(value, self.dtype)
+        return self.library.array(np.asarray(value), self.dtype)
 
     def run(self, way: str, logits: Any, targets: Any, keywords: Mapping[str, Any]) -> Any:
         """Call the implementation with arrays of the library."""
@@ -132,19 +134,30 @@ class Interface:
             return differentiate(total, logits)
         return differentiate(lambda x: xp.sum(differentiate(total, x)), logits)
 
-    def call(self, way: str, x: Any, y: Any, keywords: Mapping[str, Any]) -> Any:
-        """Return what is returned for new arrays of these values."""
+    def arrays(self, x: Any, y: Any, keywords: Mapping[str, Any]) -> Passed:
+        """Return new arrays of the library of what a caller passes."""
         given = {name: self.array(value) for name, value in keywords.items()}
-        return self.run(way, self.array(x), self.array(y), given)
+        return self.array(x), self.array(y), given
+
+    def call(
+        self, way: str, x: Any, y: Any, keywords: Mapping[str, Any], passed: Passed | None = None
+    ) -> Any:
+        """Return what is returned for these values, by new arrays or by those passed."""
+        try:
+            return self.run(way, *(passed or self.arrays(x, y, keywords)))
+        except Exception as error:
+            required = f"a {WAYS[way][1]}, no exception"
+            raise FailureError(x, y, told(error), required, **keywords) from error
 
     def values(self, way: str, x: Any, y: Any, **keywords: Any) -> Values:
         """Return the values of what is returned, and require the shape that it has to have."""
         kind, word = WAYS[way]
+        result = self.call(way, x, y, keywords)
         try:
-            values = self.library.values(self.call(way, x, y, keywords))
+            values = self.library.values(result)
         except Exception as error:
-            required = f"a {word}, no exception"
-            raise FailureError(x, y, told(error), required, **keywords) from error
+            got = f"{type(result).__name__}, which is no array"
+            raise FailureError(x, y, got, f"an array of the {word}", **keywords) from error
         is_reduced = kind == "loss" and keywords.get("reduction", "none") != "none"
         shape = () if is_reduced else np.shape(x)
         if values.shape != shape:

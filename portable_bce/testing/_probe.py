@@ -59,7 +59,8 @@ def _check_result(trial: Interface, way: str, name: str, is_elementwise: bool) -
         _check_meaning(trial, way, name, is_elementwise)
         raise ValueError(
             f"{name} must return a {WAYS[way][1]}; with logits {_LOGITS.tolist()} and targets "
-            f"{_TARGETS.tolist()} of {trial.dtype} it raised {told(error)}. Call it with these"
+            f"{_TARGETS.tolist()} of {trial.dtype} it raised {told(error.__cause__ or error)}. "
+            "Call it with these"
         ) from error
     if isinstance(result, tuple | list) or result is None:
         raise TypeError(
