@@ -193,6 +193,35 @@ def hessian_of_nan_is_nan(trial: Trial, x: Values, y: Values) -> Iterator[Fault]
     return nan_elsewhere(trial, "hess", x, y, targets=False)
 
 
+def outside(
+    trial: Trial, name: str, x: Values, y: Values, low: Values, high: Values
+) -> Iterator[Fault]:
+    """Yield where a value is not in an interval; NaN is for other laws."""
+    got = trial.value(name, x, y)
+    for i in np.flatnonzero((got < low) | (got > high)).tolist():
+        yield trial.fault(i, x, y, got[i], f"in [{low[i]:g}, {high[i]:g}]")
+
+
+@law("loss", "The loss of a target in [0, 1] is never negative.")
+def loss_is_never_negative(trial: Trial, x: Values, y: Values) -> Iterator[Fault]:
+    return outside(trial, "loss", x, y, np.zeros(x.shape), np.full(x.shape, np.inf))
+
+
+@law("grad", "The gradient of label 1 lies in [-1, 0], that of label 0 in [0, 1].")
+def gradient_lies_between_minus_target_and_the_rest(
+    trial: Trial, x: Values, y: Values
+) -> Iterator[Fault]:
+    y = hard(y)
+    return outside(trial, "grad", x, y, -y, 1 - y)
+
+
+@law("hess", "The Hessian lies in [0, 1/4], to the bound.")
+def hessian_lies_between_zero_and_a_quarter(trial: Trial, x: Values, y: Values) -> Iterator[Fault]:
+    quarter = np.full(x.shape, 0.25)
+    above = quarter + trial.bound("hess") * trial.unit("loss", x, quarter)
+    return outside(trial, "hess", x, y, np.zeros(x.shape), above)
+
+
 def flippable(trial: Trial, y: Values) -> Values:
     """Return targets, those whose 1 - y is no float replaced by the nearest label."""
     rest = trial.rounded(1 - y)
@@ -239,35 +268,6 @@ def flipping_logit_and_label_keeps_the_hessian(
     trial: Trial, x: Values, y: Values
 ) -> Iterator[Fault]:
     return unflipped(trial, "hess", x, y, 1.0)
-
-
-def outside(
-    trial: Trial, name: str, x: Values, y: Values, low: Values, high: Values
-) -> Iterator[Fault]:
-    """Yield where a value is not in an interval; NaN is for other laws."""
-    got = trial.value(name, x, y)
-    for i in np.flatnonzero((got < low) | (got > high)).tolist():
-        yield trial.fault(i, x, y, got[i], f"in [{low[i]:g}, {high[i]:g}]")
-
-
-@law("loss", "The loss of a target in [0, 1] is never negative.")
-def loss_is_never_negative(trial: Trial, x: Values, y: Values) -> Iterator[Fault]:
-    return outside(trial, "loss", x, y, np.zeros(x.shape), np.full(x.shape, np.inf))
-
-
-@law("grad", "The gradient of label 1 lies in [-1, 0], that of label 0 in [0, 1].")
-def gradient_lies_between_minus_target_and_the_rest(
-    trial: Trial, x: Values, y: Values
-) -> Iterator[Fault]:
-    y = hard(y)
-    return outside(trial, "grad", x, y, -y, 1 - y)
-
-
-@law("hess", "The Hessian lies in [0, 1/4], to the bound.")
-def hessian_lies_between_zero_and_a_quarter(trial: Trial, x: Values, y: Values) -> Iterator[Fault]:
-    quarter = np.full(x.shape, 0.25)
-    above = quarter + trial.bound("hess") * trial.unit("loss", x, quarter)
-    return outside(trial, "hess", x, y, np.zeros(x.shape), above)
 
 
 @law("loss", "L(x, y) is y L(x, 1) + (1 - y) L(x, 0), to the bounds of the three.")
