@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pages import DATA, DOCS, fill, table
+from pages import DATA, DOCS, Sections, fill, table
 
 OURS, HAND = "portable_bce", "published formula"
 FLOAT32, MIB = 4, 2**20
@@ -101,13 +101,19 @@ def page(found: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def pages(text: str) -> dict[Path, Sections]:
+    """Return what each page has of the published report."""
+    return {DOCS / "scale.md": {"figures": lambda: text}}
+
+
 def main(report: str = "") -> None:
     """Print the tables of another report, or put those of the published one into the page."""
     text = page(json.loads(Path(report or DATA / "scale.json").read_text()))
     if report:
         sys.stdout.write(text + "\n")
         return
-    fill(DOCS / "scale.md", {"figures": lambda: text})
+    for path, sections in pages(text).items():
+        fill(path, sections)
 
 
 if __name__ == "__main__":
