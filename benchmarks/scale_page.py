@@ -75,18 +75,18 @@ def page(found: dict[str, Any]) -> str:
     settings = [name for name in found if name not in ("machine", "versions", "request")]
     packages = {"numpy": about["numpy"], **found["versions"]}
     chunk = request["chunk"]
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items())
     parts = [
-        f"{about['cpu']}, Python {about['python']}, "
-        f"{', '.join(f'{name} {version}' for name, version in packages.items())}; "
-        f"{about['date']}. Two worker processes of one thread and {request['memory limit']} each; "
-        f"chunks of {chunk:,} float32 logits ({chunk * FLOAT32 / MIB:.0f} MiB), generated and "
-        "labelled on the workers; mean loss and largest gradient; rounds in a random order: "
-        f"{request['rounds']}. What is held is a worker's peak above its memory before the pass, "
-        "in chunks of the logits.",
+        f"""- **Machine**: {about["cpu"]}, Python {about["python"]}, {versions}; {about["date"]}.
+  NumPy's row: {about.get("kernels", "plain, measured before there were kernels")}.
+- **Workers**: two processes of one thread and {request["memory limit"]} each.
+- **Work**: chunks of {chunk:,} float32 logits ({chunk * FLOAT32 / MIB:.0f} MiB), generated and
+  labelled on the workers; mean loss and largest gradient; {request["rounds"]} rounds in a random order.
+- **Chunks held**: a worker's peak above its memory before the pass, in chunks of the logits."""
     ]
     for name in settings:
         parts += [
-            f"**{found[name]['elements']:,} elements, settings {name}**",
+            f"**{found[name]['elements']:,} elements, settings: {name}**",
             contenders(found[name], chunk),
         ]
         if "killed" in found[name]:
