@@ -128,16 +128,15 @@ def libraries_table() -> str:
                 key = title(result), computed(result), kind
                 # A sweep comes first, and has more points than a sample.
                 found.setdefault(key, (tried(run, cells), []))[1].extend(cells)
-    rows: dict[tuple[str, ...], str] = {}
+    rows: list[list[str]] = []
     for (library, *classes), (number, cells) in sorted(found.items(), key=order):
-        line = (*classes, number, *shown(cells, bounds=True))
+        line = [*classes, number, *shown(cells, bounds=True)]
         # XLA gives the same under jit, but not always.
-        under_jit = library == "jax under jit" and rows.get(("jax", *line)) == "jax"
-        rows["jax" if under_jit else library, *line] = "jax, jit or not" if under_jit else library
-    lines = [[label, *line] for (_, *line), label in rows.items()]
+        if ["jax", *line] not in rows or library != "jax under jit":
+            rows.append([library, *line])
     head = ["library", "dtype", "targets", "points", *NAMES.values()]
     versions = {result["version"] for run in runs("libraries*.json") for result in run["results"]}
-    return f"{', '.join(sorted(versions))}.\n\n{table(head, lines)}"
+    return f"{', '.join(sorted(versions))}.\n\n{table(head, rows)}"
 
 
 def order(item: tuple[tuple[str, str, str], object]) -> tuple[bool, bool, int, bool]:
@@ -152,7 +151,7 @@ def peers_of(dtype: str) -> Iterator[dict[str, Any]]:
     for run in runs("peers.json"):
         for result in run["results"]:
             if result["dtype"] == dtype:
-                ours = f"**portable_bce** on NumPy, {row(run)}"
+                ours = f"portable_bce on NumPy, {row(run)}"
                 name = result["implementation"]
                 yield {**result, "name": ours if is_ours(result) else PEERS.get(name, name)}
 
@@ -167,7 +166,7 @@ def peers_table(dtype: str) -> str:
             rows.append([result["name"], kind, *shown(cells, bounds=False), wrong])
     versions = ", ".join(dict.fromkeys(result["version"] for result in peers_of(dtype)))
     head = ["implementation", "targets", *NAMES.values(), "wrong at"]
-    return f"{versions}.\n\n{table(head, rows)}"
+    return f"{dtype}, by {versions}:\n\n{table(head, rows)}"
 
 
 def others() -> str:
@@ -181,8 +180,8 @@ def others() -> str:
         if title(result) == "jax under jit"
     )
     rows = [
-        ["**portable_bce**, compiled", *shown(ours, bounds=False), ""],
-        ["**portable_bce** on JAX", *shown(jax, bounds=False), ""],
+        ["portable_bce, compiled", *shown(ours, bounds=False), ""],
+        ["portable_bce on JAX", *shown(jax, bounds=False), ""],
     ]
     for result in peers_of("float32"):
         if result["name"] in ("PyTorch", "optax", "scikit-learn", "published formula"):
@@ -239,7 +238,7 @@ def reference() -> str:
     for run in numpy_runs():
         for name, one in run.get("reference", {}).items():
             off = f"{one['ulps from mpmath']:.1e}"
-            rows[f"plain {name}"] = [f"plain row, {name}", one["dtype"], off]
+            rows[f"plain {name}"] = [f"plain row, {name}", f"{one['dtype']} of NumPy", off]
         if "instrument" in run:
             for result in run["results"]:
                 largest = max(map(difference, result["cells"]))

@@ -81,7 +81,8 @@ def page(found: dict[str, Any]) -> str:
   NumPy's row: {about.get("kernels", "plain, measured before there were kernels")}.
 - **Workers**: two processes of one thread and {request["memory limit"]} each.
 - **Work**: chunks of {chunk:,} float32 logits ({chunk * FLOAT32 / MIB:.0f} MiB), generated and
-  labelled on the workers; mean loss and largest gradient; {request["rounds"]} rounds in a random order.
+  labelled on the workers; mean loss and largest gradient. {request["rounds"]} rounds were in random
+  order.
 - **Chunks held**: a worker's peak above its memory before the pass, in chunks of the logits."""
     ]
     for name in settings:

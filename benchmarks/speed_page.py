@@ -47,7 +47,7 @@ SHORT: list[tuple[str, Pair, str]] = [
     (
         "compiled",
         ("numpy", OURS, "scikit-learn", "value_and_grad"),
-        "NumPy / scikit-learn's `HalfBinomialLoss`",
+        "NumPy / scikit-learn",
     ),
     (
         "compiled",
