@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pages import DATA, DOCS, Sections, fill, table
+from pages import DATA, DOCS, Sections, fill, shown, table
 
 OURS, HAND = "portable_bce", "published formula"
 FLOAT32, MIB = 4, 2**20
@@ -25,7 +25,7 @@ def spread(values: Sequence[float]) -> str:
     if len(values) < 2:
         return f"{values[0]:.2f}"
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{median:.2f} ({low:.2f}, {high:.2f})"
+    return shown({"median": median, "low": low, "high": high})
 
 
 def seconds(run: dict[str, Any], name: str) -> list[float]:

@@ -208,18 +208,13 @@ def printed(options: str) -> str:
 
 
 def breaks(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Let a long name in a table break behind an underscore, a dot, a bracket or a comma."""
+    """Let a long name break behind an underscore, a dot, a slash, a bracket or a comma."""
     del app, page, template, doctree
     if "body" in context:
         context["body"] = re.sub(
-            r"<td>.*?</td>",
-            lambda cell: re.sub(
-                r'(?<=<span class="pre">)[^<]*',
-                lambda name: re.sub(r"(?<=[\w)])([_.(,=])(?=\w)", r"\1<wbr>", name[0]),
-                cell[0],
-            ),
+            r'(?<=<span class="pre">)[^<]{16,}',
+            lambda name: re.sub(r"(?<=[\w)])([_./(,=])(?=\w)", r"\1<wbr>", name[0]),
             context["body"],
-            flags=re.DOTALL,
         )
 
 
