@@ -173,8 +173,12 @@ def together(cases: list[str]) -> str:
     """Name the cases of infinite logits as one, and the others each by itself."""
     start = "infinite, "
     labels = [case.removeprefix(start) for case in cases if case.startswith(start)]
-    others = [case for case in cases if not case.startswith(start)]
-    infinite = [f"infinite logits, {' or '.join(labels)}"] if labels else []
+    others = [
+        case.replace(", beside others", " among others")
+        for case in cases
+        if not case.startswith(start)
+    ]
+    infinite = [f"infinite logits with the {' or '.join(labels)}"] if labels else []
     if len(labels) == INFINITE_CASES:
         infinite = ["infinite logits"]
     return ", ".join([*infinite, *others])
