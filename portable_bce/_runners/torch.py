@@ -25,9 +25,10 @@ from portable_bce._runners.plain import Plain, masked
 if TYPE_CHECKING:
     from portable_bce._kernels._compiled import Level
 
-if not hasattr(torch._C.DispatchKeySet, "raw_repr"):  # which PyTorch 2.5 brought
+# Below 2.5 nothing works, and 2.5 does not sum jagged tensors.
+if not hasattr(torch._C.DispatchKeySet, "raw_repr"):
     raise ImportError(
-        f"portable_bce needs PyTorch 2.5 or newer; got {torch.__version__}. Use "
+        f"portable_bce needs PyTorch 2.6 or newer; got {torch.__version__}. Use "
         '`pip install --upgrade "portable-bce[torch]"`'
     )
 

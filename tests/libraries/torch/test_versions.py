@@ -33,7 +33,7 @@ def test_an_older_pytorch_is_refused_with_what_brings_a_newer_one() -> None:
     )
     said = done.stdout.strip()
     assert said == (
-        "portable_bce needs PyTorch 2.5 or newer; got 2.4.1. Use `pip install --upgrade "
+        "portable_bce needs PyTorch 2.6 or newer; got 2.4.1. Use `pip install --upgrade "
         '"portable-bce[torch]"`'
     )
     extras = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
