@@ -20,9 +20,8 @@ from __future__ import annotations
 try:
     from portable_bce._contract import Bounds, bounds_for
     from portable_bce.testing import reference, strategies, ulp
-    from portable_bce.testing._check import check, check_interface, laws_for
+    from portable_bce.testing._check import INTERFACE_LAWS, check, check_interface, laws_for
     from portable_bce.testing._elementwise import LAWS
-    from portable_bce.testing._interface_laws import INTERFACE_LAWS
     from portable_bce.testing._law import Law
     from portable_bce.testing._report import Broken, Report
 except ModuleNotFoundError as error:

@@ -5,29 +5,33 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from portable_bce._contract import Bounds
+from portable_bce.testing._array_laws import ARRAY_LAWS
 from portable_bce.testing._elementwise import LAWS
-from portable_bce.testing._interface import (
-    CONVENTIONS,
-    KEYWORDS,
-    REDUCTIONS,
-    Autodiff,
-    Interface,
-    named_autodiff,
-)
-from portable_bce.testing._interface_laws import INTERFACE_LAWS
+from portable_bce.testing._interface import KEYWORDS, Autodiff, Interface
+from portable_bce.testing._keyword_laws import KEYWORD_LAWS
 from portable_bce.testing._law import Fault, Function, Law
-from portable_bce.testing._library import Library, library
+from portable_bce.testing._options import (
+    checked_bounds,
+    checked_dtypes,
+    checked_examples,
+    checked_flag,
+    checked_functions,
+    checked_interface,
+    checked_laws,
+    checked_library,
+)
 from portable_bce.testing._points import first_fault
 from portable_bce.testing._probe import check_mistakes
 from portable_bce.testing._report import Broken, Report
-from portable_bce.testing.strategies import FORMATS
+
+# In the order of reports.
+INTERFACE_LAWS: tuple[Law, ...] = (*KEYWORD_LAWS, *ARRAY_LAWS)
 
 
 def check(
@@ -101,11 +105,17 @@ def check(
         got      inf
         required 1.7976931348623157e+308
     """
-    functions = _functions("implementation", implementation, gradient=gradient, hessian=hessian)
-    _check_settings(bounds, examples, flushes_subnormals)
-    trial = Interface(_library_of(xp), functions, bounds=bounds, flushes=flushes_subnormals)
-    names = _checked_dtypes(trial.library, dtypes)
-    chosen = _checked_laws(laws, LAWS)
+    functions = checked_functions(
+        "implementation", implementation, gradient=gradient, hessian=hessian
+    )
+    trial = Interface(
+        checked_library(xp),
+        functions,
+        bounds=checked_bounds(bounds),
+        flushes=checked_flag("flushes_subnormals", flushes_subnormals),
+    )
+    checked_examples(examples)
+    names, chosen = checked_dtypes(trial.library, dtypes), checked_laws(laws, LAWS)
     check_mistakes(trial.of(names[-1]), "`implementation`", is_elementwise=True)
     return _report(trial, names, chosen, examples)
 
@@ -188,28 +198,20 @@ def check_interface(
     >>> from portable_bce.testing import check_interface
     >>> def loss(logits, targets, *, reduction="mean"):
     ...     each = np.logaddexp(0, logits) - logits * targets
-    ...     return each if reduction == "none" else getattr(each, reduction)(axis=-1)
-    >>> law = "mean_is_the_sum_divided_by_the_number"
-    >>> print(check_interface(loss, xp=np, dtypes=["float64"], supports=["reduction"], laws=[law]))
-    binary cross-entropy in float64: of its laws 1 broken, 0 kept, 0 not tried
+    ...     return each if reduction == "none" else each.sum()
+    >>> laws = ["mean_is_the_sum_divided_by_the_number"]
+    >>> report = check_interface(loss, xp=np, dtypes=["float32"], supports=["reduction"], laws=laws)
+    >>> print(report)  # doctest: +ELLIPSIS
+    binary cross-entropy in float32: of its laws 1 broken, 0 kept, 0 not tried
     <BLANKLINE>
-    BROKEN mean_is_the_sum_divided_by_the_number [float64]
+    BROKEN mean_is_the_sum_divided_by_the_number [float32]
         The mean is the sum of all elements, divided by their number.
-        logits [[ 2. -1.]], targets [[1. 0.]], reduction 'mean'
-        got      loss of shape (1,)
-        required shape ()
+        logits [ 2. -1.], targets [1. 0.], reduction 'mean'
+        got      loss 0.440189...
+        required 0.220094...
     """
-    trial = _interface(
-        loss,
-        xp,
-        {"value_and_grad": value_and_grad, "gradient": gradient, "hessian": hessian},
-        autodiff,
-        supports,
-        names,
-        conventions,
-        (bounds, examples, flushes_subnormals),
-    )
-    return _report(trial, *_prepared(trial, dtypes, laws), examples)
+    options = dict(locals())  # the arguments, by their names
+    return _report(*_prepared(options), examples)
 
 
 def laws_for(loss: Callable[..., Any], **keywords: Any) -> Callable[..., None]:
@@ -243,24 +245,13 @@ def laws_for(loss: Callable[..., Any], **keywords: Any) -> Callable[..., None]:
     ...     return np.logaddexp(0, logits) - logits * targets
     >>> test_loss = laws_for(loss, xp=np, supports=[])
     >>> test_loss.pytestmark[0].args[0]
-    'law, dtype'
+    ('law', 'dtype')
     """
     pytest = importlib.import_module("pytest")
     given = inspect.signature(check_interface).bind(loss, **keywords)
     given.apply_defaults()
-    options = given.arguments
-    examples = options["examples"]
-    trial = _interface(
-        loss,
-        options["xp"],
-        {way: options[way] for way in ("value_and_grad", "gradient", "hessian")},
-        options["autodiff"],
-        options["supports"],
-        options["names"],
-        options["conventions"],
-        (options["bounds"], examples, options["flushes_subnormals"]),
-    )
-    names, chosen = _prepared(trial, options["dtypes"], options["laws"])
+    trial, names, chosen = _prepared(given.arguments)
+    examples = given.arguments["examples"]
     tried = [law for law in chosen if not law._missing(trial.given_for(law))]
 
     def test(law: Law, dtype: str) -> None:
@@ -271,44 +262,14 @@ def laws_for(loss: Callable[..., Any], **keywords: Any) -> Callable[..., None]:
     return marked
 
 
-def _interface(
-    loss: Any,
-    xp: Any,
-    others: Mapping[str, Any],
-    autodiff: Any,
-    supports: Any,
-    names: Any,
-    conventions: Any,
-    settings: tuple[Any, Any, Any],
-) -> Interface:
-    """Check what `check_interface` was given."""
-    functions = _functions("loss", loss, **others)
-    if not (autodiff is None or autodiff in ("torch", "jax") or callable(autodiff)):
-        raise ValueError(
-            f'`autodiff` must be "torch", "jax" or a function; got {autodiff!r}. Pass '
-            "`lambda function, logits: ...`, which returns the gradient of function at logits"
-        )
-    _check_settings(*settings)
-    is_named = isinstance(autodiff, str)
-    return Interface(
-        _library_of(xp),
-        functions,
-        named_autodiff(autodiff) if is_named else autodiff,
-        is_named,
-        _known("supports", supports, KEYWORDS),
-        _checked_names(names),
-        _checked_conventions(conventions),
-        settings[0],
-        settings[2],
-    )
-
-
-def _prepared(trial: Interface, dtypes: Any, laws: Any) -> tuple[tuple[str, ...], tuple[Law, ...]]:
-    """Return the dtypes and the laws, if the loss is not clearly something else."""
-    names = _checked_dtypes(trial.library, dtypes)
-    chosen = _checked_laws(laws, (*LAWS, *INTERFACE_LAWS))
+def _prepared(options: Mapping[str, Any]) -> tuple[Interface, tuple[str, ...], tuple[Law, ...]]:
+    """Return what is tried, in which dtypes, on which laws, if the loss is not something else."""
+    trial = checked_interface(options)
+    checked_examples(options["examples"])
+    names = checked_dtypes(trial.library, options["dtypes"])
+    chosen = checked_laws(options["laws"], (*LAWS, *INTERFACE_LAWS))
     check_mistakes(trial.of(names[-1]), "`loss`", is_elementwise=False)
-    return names, chosen
+    return trial, names, chosen
 
 
 def _report(
@@ -335,144 +296,3 @@ def _broken(law: Law, dtype: str, fault: Fault) -> Broken:
     carrier = np.dtype("float32" if dtype == "bfloat16" else dtype)
     logits, targets = (np.asarray(one, dtype=carrier)[()] for one in (fault.logits, fault.targets))
     return Broken(law, dtype, logits, targets, fault.got, fault.required, fault.keywords)
-
-
-def _functions(keyword: str, loss: Any, **others: Any) -> dict[str, Any]:
-    """Require functions, and return those given by what they return."""
-    for name, function in {keyword: loss, **others}.items():
-        if not (callable(function) or (function is None and name != keyword)):
-            raise TypeError(_no_function(name, "loss" if name == keyword else name, function))
-    return {"loss": loss} | {name: one for name, one in others.items() if one is not None}
-
-
-def _no_function(name: str, what: str, got: Any) -> str:
-    return (
-        f"`{name}` must be a function of (logits, targets); got {type(got).__name__}. "
-        f"Pass the function that returns the {what} of each element, not what it returned"
-    )
-
-
-def _library_of(xp: Any) -> Library:
-    """Require a library that makes arrays."""
-    if not hasattr(xp, "asarray"):
-        raise TypeError(
-            "`xp` must be an array library: a module with `asarray`; "
-            f"got {type(xp).__name__}. Use `xp=numpy`, or `torch`, `jax.numpy`, `cupy`"
-        )
-    return library(xp)
-
-
-def _checked_dtypes(found: Library, names: Iterable[str]) -> tuple[str, ...]:
-    """Require names of dtypes that the library has."""
-    if isinstance(names, str):
-        raise TypeError(f'`dtypes` must be several names; got a string. Use `dtypes=["{names}"]`')
-    if not isinstance(names, Iterable):
-        raise TypeError(
-            f"`dtypes` must be names of dtypes; got {type(names).__name__}. "
-            'Use `dtypes=["float32"]`'
-        )
-    known = tuple(names)
-    for name in known:
-        if not isinstance(name, str):
-            raise TypeError(
-                f"`dtypes` must be names; got {type(name).__name__}. "
-                'Use "float32" in place of a dtype'
-            )
-        if name not in FORMATS:
-            wanted = ", ".join(f'"{one}"' for one in FORMATS)
-            raise ValueError(
-                f'`dtypes` must be of {wanted}; got "{name}". The laws are about real floats'
-            )
-        if not found.holds(name):
-            mend = (
-                "Leave it out"
-                if "jax" not in found.xp.__name__ or name != "float64"
-                else 'Leave it out, or call `jax.config.update("jax_enable_x64", True)` before'
-            )
-            raise ValueError(f"`dtypes` must be dtypes that the library has; {name} is not. {mend}")
-    if not known:
-        raise ValueError("`dtypes` must name one dtype at least; got none. Leave it out for two")
-    return known
-
-
-def _checked_laws(given: Any, known: tuple[Law, ...]) -> tuple[Law, ...]:
-    """Require laws, or their names, and return the laws."""
-    if given is None:
-        return known
-    if isinstance(given, Law | str) or not isinstance(given, Iterable):
-        raise TypeError(
-            f"`laws` must be several laws; got {type(given).__name__}. Use `laws=[law]`"
-        )
-    by_name = {law.name: law for law in known}
-    chosen = []
-    for one in given:
-        if not isinstance(one, Law | str):
-            raise TypeError(
-                f"`laws` must be laws or their names; got {type(one).__name__}. "
-                "Use `laws=[law.name]`"
-            )
-        if isinstance(one, str) and one not in by_name:
-            similar = get_close_matches(one, by_name, 1, 0) or [known[0].name]
-            raise ValueError(
-                f'`laws` must be laws that are known; got "{one}". Use "{similar[0]}", or a '
-                "name that `LAWS` or `INTERFACE_LAWS` has"
-            )
-        chosen.append(one if isinstance(one, Law) else by_name[one])
-    if not chosen:
-        raise ValueError("`laws` must be one law at least; got none. Leave it out for all")
-    return tuple(chosen)
-
-
-def _known(argument: str, given: Any, known: Iterable[str]) -> frozenset[str]:
-    """Require several words that are known."""
-    words = ", ".join(f'"{word}"' for word in known)
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"`{argument}` must be several of {words}; got {type(given).__name__}")
-    for word in (words_given := list(given)):
-        if word not in known:
-            raise ValueError(f"`{argument}` must be of {words}; got {word!r}")
-    return frozenset(words_given)
-
-
-def _checked_names(names: Any) -> dict[str, Any]:
-    """Require names, or the positions of logits and targets, of what is known."""
-    if not isinstance(names, Mapping):
-        raise TypeError(
-            f"`names` must be a mapping; got {type(names).__name__}. "
-            'Use `names={"targets": "labels"}`'
-        )
-    _known("names", names, ("logits", "targets", *KEYWORDS, *REDUCTIONS))
-    return dict(names)
-
-
-def _checked_conventions(conventions: Any) -> dict[str, str]:
-    """Require conventions that are known, and return all of them."""
-    if not isinstance(conventions, Mapping):
-        raise TypeError(
-            f"`conventions` must be a mapping; got {type(conventions).__name__}. "
-            'Use `conventions={"mean_of_nothing": "zero"}`'
-        )
-    _known("conventions", conventions, CONVENTIONS)
-    for name, value in conventions.items():
-        _known(f"conventions[{name}]", [value], CONVENTIONS[name])
-    return {name: known[0] for name, known in CONVENTIONS.items()} | dict(conventions)
-
-
-def _check_settings(bounds: Any, examples: Any, flushes_subnormals: Any) -> None:
-    """Require bounds, a number of examples, and a yes or no."""
-    if bounds is not None and not isinstance(bounds, Bounds):
-        raise TypeError(
-            f"`bounds` must be Bounds, in ULP; got {type(bounds).__name__}. "
-            "Use `Bounds(loss=4, grad=4, hess=5)`"
-        )
-    if isinstance(examples, bool) or not isinstance(examples, int):
-        raise TypeError(
-            f"`examples` must be a Python int; got {type(examples).__name__}. Use `examples=200`"
-        )
-    if examples < 1:
-        raise ValueError(f"`examples` must be 1 at least; got {examples}. Use `examples=200`")
-    if not isinstance(flushes_subnormals, bool):
-        raise TypeError(
-            f"`flushes_subnormals` must be True or False; got {type(flushes_subnormals).__name__}. "
-            "True is for XLA on a CPU"
-        )

@@ -193,6 +193,35 @@ def hessian_of_nan_is_nan(trial: Trial, x: Values, y: Values) -> Iterator[Fault]
     return nan_elsewhere(trial, "hess", x, y, targets=False)
 
 
+def outside(
+    trial: Trial, name: str, x: Values, y: Values, low: Values, high: Values
+) -> Iterator[Fault]:
+    """Yield where a value is not in an interval; NaN is for other laws."""
+    got = trial.value(name, x, y)
+    for i in np.flatnonzero((got < low) | (got > high)).tolist():
+        yield trial.fault(i, x, y, got[i], f"in [{low[i]:g}, {high[i]:g}]")
+
+
+@law("loss", "The loss of a target in [0, 1] is never negative.")
+def loss_is_never_negative(trial: Trial, x: Values, y: Values) -> Iterator[Fault]:
+    return outside(trial, "loss", x, y, np.zeros(x.shape), np.full(x.shape, np.inf))
+
+
+@law("grad", "The gradient of label 1 lies in [-1, 0], that of label 0 in [0, 1].")
+def gradient_lies_between_minus_target_and_the_rest(
+    trial: Trial, x: Values, y: Values
+) -> Iterator[Fault]:
+    y = hard(y)
+    return outside(trial, "grad", x, y, -y, 1 - y)
+
+
+@law("hess", "The Hessian lies in [0, 1/4], to the bound.")
+def hessian_lies_between_zero_and_a_quarter(trial: Trial, x: Values, y: Values) -> Iterator[Fault]:
+    quarter = np.full(x.shape, 0.25)
+    above = quarter + trial.bound("hess") * trial.unit("loss", x, quarter)
+    return outside(trial, "hess", x, y, np.zeros(x.shape), above)
+
+
 def flippable(trial: Trial, y: Values) -> Values:
     """Return targets, those whose 1 - y is no float replaced by the nearest label."""
     rest = trial.rounded(1 - y)
@@ -239,35 +268,6 @@ def flipping_logit_and_label_keeps_the_hessian(
     trial: Trial, x: Values, y: Values
 ) -> Iterator[Fault]:
     return unflipped(trial, "hess", x, y, 1.0)
-
-
-def outside(
-    trial: Trial, name: str, x: Values, y: Values, low: Values, high: Values
-) -> Iterator[Fault]:
-    """Yield where a value is not in an interval; NaN is for other laws."""
-    got = trial.value(name, x, y)
-    for i in np.flatnonzero((got < low) | (got > high)).tolist():
-        yield trial.fault(i, x, y, got[i], f"in [{low[i]:g}, {high[i]:g}]")
-
-
-@law("loss", "The loss of a target in [0, 1] is never negative.")
-def loss_is_never_negative(trial: Trial, x: Values, y: Values) -> Iterator[Fault]:
-    return outside(trial, "loss", x, y, np.zeros(x.shape), np.full(x.shape, np.inf))
-
-
-@law("grad", "The gradient of label 1 lies in [-1, 0], that of label 0 in [0, 1].")
-def gradient_lies_between_minus_target_and_the_rest(
-    trial: Trial, x: Values, y: Values
-) -> Iterator[Fault]:
-    y = hard(y)
-    return outside(trial, "grad", x, y, -y, 1 - y)
-
-
-@law("hess", "The Hessian lies in [0, 1/4], to the bound.")
-def hessian_lies_between_zero_and_a_quarter(trial: Trial, x: Values, y: Values) -> Iterator[Fault]:
-    quarter = np.full(x.shape, 0.25)
-    above = quarter + trial.bound("hess") * trial.unit("loss", x, quarter)
-    return outside(trial, "hess", x, y, np.zeros(x.shape), above)
 
 
 @law("loss", "L(x, y) is y L(x, 1) + (1 - y) L(x, 0), to the bounds of the three.")
@@ -365,35 +365,4 @@ def _every_second(trial: Trial, values: Values) -> Any:
 
 
 # In the order of reports.
-LAWS: tuple[Law, ...] = (
-    loss_of_hard_labels_is_within_its_bound,
-    loss_of_soft_labels_is_within_its_bound,
-    gradient_of_hard_labels_is_within_its_bound,
-    gradient_of_soft_labels_is_within_its_bound,
-    hessian_is_within_its_bound,
-    loss_keeps_its_tail,
-    gradient_keeps_its_tail,
-    hessian_keeps_its_tail,
-    loss_of_finite_logits_is_finite,
-    gradient_of_finite_logits_is_finite,
-    hessian_of_finite_logits_is_finite,
-    loss_at_infinite_logits_is_its_limit,
-    gradient_at_infinite_logits_is_its_limit,
-    hessian_at_infinite_logits_is_zero,
-    loss_of_nan_is_nan,
-    gradient_of_nan_is_nan,
-    hessian_of_nan_is_nan,
-    loss_is_never_negative,
-    gradient_lies_between_minus_target_and_the_rest,
-    hessian_lies_between_zero_and_a_quarter,
-    gradient_at_logit_zero_is_one_half_minus_target,
-    flipping_logit_and_label_keeps_the_loss,
-    flipping_logit_and_label_negates_the_gradient,
-    flipping_logit_and_label_keeps_the_hessian,
-    loss_is_linear_in_the_target,
-    results_have_the_shape_and_dtype_of_the_logits,
-    inputs_are_left_as_they_were,
-    repeated_calls_agree,
-    values_do_not_depend_on_their_neighbours,
-    views_give_what_their_copies_give,
-)
+LAWS: tuple[Law, ...] = tuple(one for one in vars().values() if isinstance(one, Law))

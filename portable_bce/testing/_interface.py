@@ -1,9 +1,9 @@
-"""Anybody's loss with its keywords, called as a caller would, and what it has to return."""
+"""Anybody's loss with its keywords, called as a caller would."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeAlias
@@ -11,12 +11,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from portable_bce._contract import Bounds
-from portable_bce.testing._law import FailureError, Fault, Law, Trial, exact, told
+from portable_bce.testing._law import FailureError, Law, Trial, told
 from portable_bce.testing._library import Library, Values
-from portable_bce.testing.ulp import spacing
 
 # (function of logits that returns a number, logits) -> its gradient
 Autodiff: TypeAlias = Callable[[Callable[[Any], Any], Any], Any]
+# logits, targets and keywords, as arrays of the library
+Passed: TypeAlias = tuple[Any, Any, dict[str, Any]]
 
 KEYWORDS = ("reduction", "weight", "pos_weight", "where", "label_smoothing")
 REDUCTIONS = ("none", "sum", "mean")
@@ -87,11 +88,11 @@ class Interface:
 
     def array(self, value: Any) -> Any:
         """Return a new array of the library for one of NumPy, and anything else as it is."""
-        if not isinstance(value, np.ndarray):
+        if not isinstance(value, np.ndarray | np.generic):
             return value
         if value.dtype.kind in "biu":
             return self.library.xp.asarray(value.copy())
-        return self.library.array(value, self.dtype)
+        return self.library.array(np.asarray(value), self.dtype)
 
     def run(self, way: str, logits: Any, targets: Any, keywords: Mapping[str, Any]) -> Any:
         """Call the implementation with arrays of the library."""
@@ -133,19 +134,30 @@ class Interface:
             return differentiate(total, logits)
         return differentiate(lambda x: xp.sum(differentiate(total, x)), logits)
 
-    def call(self, way: str, x: Any, y: Any, keywords: Mapping[str, Any]) -> Any:
-        """Return what is returned for new arrays of these values."""
+    def arrays(self, x: Any, y: Any, keywords: Mapping[str, Any]) -> Passed:
+        """Return new arrays of the library of what a caller passes."""
         given = {name: self.array(value) for name, value in keywords.items()}
-        return self.run(way, self.array(x), self.array(y), given)
+        return self.array(x), self.array(y), given
+
+    def call(
+        self, way: str, x: Any, y: Any, keywords: Mapping[str, Any], passed: Passed | None = None
+    ) -> Any:
+        """Return what is returned for these values, by new arrays or by those passed."""
+        try:
+            return self.run(way, *(passed or self.arrays(x, y, keywords)))
+        except Exception as error:
+            required = f"a {WAYS[way][1]}, no exception"
+            raise FailureError(x, y, told(error), required, **keywords) from error
 
     def values(self, way: str, x: Any, y: Any, **keywords: Any) -> Values:
         """Return the values of what is returned, and require the shape that it has to have."""
         kind, word = WAYS[way]
+        result = self.call(way, x, y, keywords)
         try:
-            values = self.library.values(self.call(way, x, y, keywords))
+            values = self.library.values(result)
         except Exception as error:
-            required = f"a {word}, no exception"
-            raise FailureError(x, y, told(error), required, **keywords) from error
+            got = f"{type(result).__name__}, which is no array"
+            raise FailureError(x, y, got, f"an array of the {word}", **keywords) from error
         is_reduced = kind == "loss" and keywords.get("reduction", "none") != "none"
         shape = () if is_reduced else np.shape(x)
         if values.shape != shape:
@@ -162,87 +174,6 @@ class Interface:
 
         functions = {kind: function(way) for kind, found in ways.items() for way in found}
         return Trial(self.library, functions, self.dtype, self.bounds, self.flushes)
-
-
-def expected(
-    trial: Interface,
-    kind: str,
-    x: Values,
-    y: Any,
-    *,
-    reduction: str = "none",
-    weight: Any = 1.0,
-    pos_weight: Any = 1.0,
-    where: Any = True,
-    label_smoothing: float = 0.0,
-) -> tuple[Values, Values]:
-    """Return the right values, and the sizes of what they are summed from."""
-    y = np.asarray(y, dtype=np.float64)
-    pulls = pos_weight * (y * (1 - label_smoothing) + label_smoothing / 2)
-    pushes = (1 - y) * (1 - label_smoothing) + label_smoothing / 2
-    right, wrong = (
-        np.array([exact(kind, one, label).high for one in x.ravel().tolist()]).reshape(x.shape)
-        for label in (1.0, 0.0)
-    )
-    values = weight * (pulls * right + pushes * wrong) * np.ones(x.shape)
-    sizes = weight * (pulls + pushes) * (1 + np.abs(x) if kind == "loss" else np.ones(x.shape))
-    kept = np.broadcast_to(where, x.shape)
-    values, sizes = np.where(kept, values, 0.0), np.where(kept, sizes, 0.0)
-    if reduction != "none" and kind == "loss":
-        values, sizes = np.sum(values), np.sum(sizes)
-    if reduction == "mean":
-        counted = kept if trial.conventions["masked_mean_divides_by"] == "kept" else True
-        by_weights = trial.conventions["mean_divides_by"] == "weights"
-        shares = np.broadcast_to(weight if by_weights else 1.0, x.shape)
-        denominator = np.sum(np.where(counted, shares, 0.0))
-        values, sizes = values / denominator, sizes / denominator
-    return np.asarray(values), np.asarray(sizes)
-
-
-def unequal(
-    trial: Interface,
-    kinds: Sequence[str],
-    x: Values,
-    y: Any,
-    reductions: Sequence[str] = (),
-    **keywords: Any,
-) -> Iterator[Fault]:
-    """Yield where a result is further from the right one than rounding takes it.
-
-    A rounding error is small compared with the terms of a sum, and a wrong factor is not: laws
-    of the interface look for factors, and those of one value per element for digits.
-    """
-    for way in trial.ways(*kinds):
-        for reduction in reductions or trial.reductions[:1]:
-            asked: dict[str, Any] = {"reduction": reduction, **keywords}
-            got = trial.values(way, x, y, **asked)
-            wanted, sizes = expected(trial, WAYS[way][0], x, y, **asked)
-            yield from apart(trial, way, x, y, got, wanted, sizes, asked)
-
-
-def apart(
-    trial: Interface,
-    way: str,
-    x: Values,
-    y: Values,
-    got: Values,
-    wanted: Values,
-    sizes: Values,
-    keywords: Mapping[str, Any],
-) -> Iterator[Fault]:
-    """Yield where values differ by more than rounding errors of numbers of these sizes."""
-    kind, word = WAYS[way]
-    trial_of_one = trial.elementwise()
-    roundings = 4 * trial_of_one.bound(kind) + 4 + np.sqrt(x.size)
-    allowed = roundings * float(spacing(1.0, trial.dtype)) * sizes
-    with np.errstate(invalid="ignore"):
-        near = (np.abs(got - wanted) <= allowed) | (got == wanted)
-    near |= np.isnan(got) & np.isnan(wanted)
-    for i in np.flatnonzero(~near).tolist():
-        at = f" at index {tuple(map(int, np.unravel_index(i, got.shape)))}" if got.size > 1 else ""
-        required = trial_of_one.written(wanted.flat[i])
-        text = f"{word} {trial_of_one.written(got.flat[i])}{at}"
-        yield Fault(i, x, y, text, required, keywords)
 
 
 def named_autodiff(name: str) -> Autodiff:

@@ -85,7 +85,7 @@ class FailureError(Exception):
         self.fault = Fault(None, logits, targets, got, required, keywords)
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """Return an exception in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 

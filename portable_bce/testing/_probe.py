@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from portable_bce.testing._interface import WAYS, Interface, expected
+from portable_bce.testing._comparisons import expected
+from portable_bce.testing._interface import WAYS, Interface
 from portable_bce.testing._law import told
 from portable_bce.testing._library import Values
 
@@ -58,7 +59,8 @@ def _check_result(trial: Interface, way: str, name: str, is_elementwise: bool) -
         _check_meaning(trial, way, name, is_elementwise)
         raise ValueError(
             f"{name} must return a {WAYS[way][1]}; with logits {_LOGITS.tolist()} and targets "
-            f"{_TARGETS.tolist()} of {trial.dtype} it raised {told(error)}. Call it with these"
+            f"{_TARGETS.tolist()} of {trial.dtype} it raised {told(error.__cause__ or error)}. "
+            "Call it with these"
         ) from error
     if isinstance(result, tuple | list) or result is None:
         raise TypeError(

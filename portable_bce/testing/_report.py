@@ -70,7 +70,7 @@ class Broken:
 
 
 def _example(value: Any) -> str:
-    if not isinstance(value, np.ndarray | np.generic):
+    if not isinstance(value, (np.ndarray, np.generic)):
         return repr(value)
     return " ".join(str(value).split()) if value.size <= 16 else f"of shape {value.shape}"
 
@@ -151,9 +151,14 @@ class Report:
     @property
     def _not_tried(self) -> dict[str, list[str]]:
         """The names of laws that were not tried, by what they need."""
-        keywords = {"grad": "`gradient=`", "hess": "`hessian=`"}
+        words_of = {
+            "grad": "`gradient=`",
+            "hess": "`hessian=`",
+            "jit": "JAX's arrays",
+            "lazy": "Dask's arrays",
+        }
         found: dict[str, list[str]] = {}
         for law in self.skipped:
-            words = " and ".join(keywords.get(word, word) for word in law.needs.split())
+            words = " and ".join(words_of.get(word, f"`{word}`") for word in law.needs.split())
             found.setdefault(words, []).append(law.name)
         return found

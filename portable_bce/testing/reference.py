@@ -16,6 +16,9 @@ begin with ``probability`` take a probability q in place of the logit x. All ret
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import mpmath
@@ -44,242 +47,170 @@ __all__ = [
 
 # Twice the 53 bits of the inputs, for what cancels between two of them, and room.
 BITS = 300
+ZERO, ONE = mpf(0), mpf(1)
+
+_ARGUMENTS = """Parameters
+----------
+{}, y, w, p, u : float
+    {}, target, weight, positive weight and label smoothing.
+
+Returns
+-------
+mpf
+
+Examples
+"""
 
 
-def logit_loss(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+def _at_300_bits(function: Callable[..., mpf]) -> Callable[..., mpf]:
+    """Evaluate with 300 bits, of floats that are taken as they are, and document the arguments."""
+
+    @wraps(function)
+    def evaluated(*numbers: Any, **named: Any) -> mpf:
+        with mp.workprec(BITS):
+            named = {name: mpf(float(number)) for name, number in named.items()}
+            return function(*(mpf(float(number)) for number in numbers), **named)
+
+    is_logit = function.__name__.startswith("logit")
+    first = ("x", "Logit, which may be infinite") if is_logit else ("q", "Probability")
+    sections = _ARGUMENTS.format(*first)
+    evaluated.__doc__ = inspect.cleandoc(function.__doc__ or "").replace("Examples\n", sections)
+    return evaluated
+
+
+@_at_300_bits
+def logit_loss(x: mpf, y: mpf, w: mpf = ONE, p: mpf = ONE, u: mpf = ZERO) -> mpf:
     """Return the loss of a logit; no mass, no loss: 0 times infinity is 0.
 
-    Parameters
-    ----------
-    x, y, w, p, u : float
-        Logit, which may be infinite, target, weight, positive weight and label smoothing.
-
-    Returns
-    -------
-    mpf
-
     Examples
     --------
-    >>> from portable_bce.testing import reference
-    >>> float(reference.logit_loss(-100.0, 0.0))
+    >>> float(logit_loss(-100.0, 0.0))
     3.720075976020836e-44
     """
-    with mp.workprec(BITS):
-        x, (a, b) = mpf(float(x)), masses(y, p, u)
-        return times(mpf(float(w)), times(a, softplus(-x)) + times(b, softplus(x)))
+    a, b = masses(y, p, u)
+    return times(w, times(a, softplus(-x)) + times(b, softplus(x)))
 
 
-def logit_grad(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+@_at_300_bits
+def logit_grad(x: mpf, y: mpf, w: mpf = ONE, p: mpf = ONE, u: mpf = ZERO) -> mpf:
     """Return dL/dx, B sigmoid(x) - A sigmoid(-x).
 
-    Parameters
-    ----------
-    x, y, w, p, u : float
-        Logit, which may be infinite, target, weight, positive weight and label smoothing.
-
-    Returns
-    -------
-    mpf
-
     Examples
     --------
-    >>> from portable_bce.testing import reference
-    >>> float(reference.logit_grad(40.0, 1.0))
+    >>> float(logit_grad(40.0, 1.0))
     -4.248354255291589e-18
     """
-    with mp.workprec(BITS):
-        x, (a, b) = mpf(float(x)), masses(y, p, u)
-        if abs(x) < 1:  # at a = b nothing may be left of one half
-            return mpf(float(w)) * ((b - a) + (a + b) * mp.tanh(x / 2)) / 2
-        return mpf(float(w)) * (b * sigmoid(x) - a * sigmoid(-x))
+    a, b = masses(y, p, u)
+    if abs(x) < 1:  # at a = b nothing may be left of one half
+        return w * ((b - a) + (a + b) * mp.tanh(x / 2)) / 2
+    return w * (b * sigmoid(x) - a * sigmoid(-x))
 
 
-def logit_hess(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+@_at_300_bits
+def logit_hess(x: mpf, y: mpf, w: mpf = ONE, p: mpf = ONE, u: mpf = ZERO) -> mpf:
     """Return d2L/dx2, (A + B) sigmoid(x) sigmoid(-x).
 
-    Parameters
-    ----------
-    x, y, w, p, u : float
-        Logit, which may be infinite, target, weight, positive weight and label smoothing.
-
-    Returns
-    -------
-    mpf
-
     Examples
     --------
-    >>> from portable_bce.testing import reference
-    >>> float(reference.logit_hess(40.0, 1.0))
+    >>> float(logit_hess(40.0, 1.0))
     4.248354255291589e-18
     """
-    with mp.workprec(BITS):
-        x, (a, b) = mpf(float(x)), masses(y, p, u)
-        return mpf(float(w)) * (a + b) * sigmoid(x) * sigmoid(-x)
+    a, b = masses(y, p, u)
+    return w * (a + b) * sigmoid(x) * sigmoid(-x)
 
 
-def logit_grad_target(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+@_at_300_bits
+def logit_grad_target(x: mpf, y: mpf, w: mpf = ONE, p: mpf = ONE, u: mpf = ZERO) -> mpf:
     """Return dL/dy, w (1 - u) (p softplus(-x) - softplus(x)).
 
-    Parameters
-    ----------
-    x, y, w, p, u : float
-        Logit, which may be infinite, target, weight, positive weight and label smoothing.
-
-    Returns
-    -------
-    mpf
-
     Examples
     --------
-    >>> from portable_bce.testing import reference
-    >>> float(reference.logit_grad_target(3.0, 1.0))
+    >>> float(logit_grad_target(3.0, 1.0))
     -3.0
     """
-    with mp.workprec(BITS):
-        x, p, u = mpf(float(x)), mpf(float(p)), mpf(float(u))
-        # p softplus(-x) - softplus(x), by softplus(x) - softplus(-x) = x
-        slope = (p - 1) * softplus(-abs(x)) - (x if x > 0 else times(p, x))
-        return times(mpf(float(w)) * (1 - u), slope)
+    # p softplus(-x) - softplus(x), by softplus(x) - softplus(-x) = x
+    slope = (p - 1) * softplus(-abs(x)) - (x if x > 0 else times(p, x))
+    return times(w * (1 - u), slope)
 
 
-def logit_grad_weight(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+@_at_300_bits
+def logit_grad_weight(x: mpf, y: mpf, w: mpf = ONE, p: mpf = ONE, u: mpf = ZERO) -> mpf:
     """Return dL/dw, which is the loss of weight 1, whatever `w`.
-
-    Parameters
-    ----------
-    x, y, w, p, u : float
-        Logit, which may be infinite, target, weight, positive weight and label smoothing.
-
-    Returns
-    -------
-    mpf
 
     Examples
     --------
-    >>> from portable_bce.testing import reference
-    >>> float(reference.logit_grad_weight(0.0, 1.0, 2.0))
+    >>> float(logit_grad_weight(0.0, 1.0, 2.0))
     0.6931471805599453
     """
     del w
     return logit_loss(x, y, 1, p, u)
 
 
-def logit_grad_pos_weight(x: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+@_at_300_bits
+def logit_grad_pos_weight(x: mpf, y: mpf, w: mpf = ONE, p: mpf = ONE, u: mpf = ZERO) -> mpf:
     """Return dL/dp, w (y (1 - u) + u / 2) softplus(-x).
-
-    Parameters
-    ----------
-    x, y, w, p, u : float
-        Logit, which may be infinite, target, weight, positive weight and label smoothing.
-
-    Returns
-    -------
-    mpf
 
     Examples
     --------
-    >>> from portable_bce.testing import reference
-    >>> float(reference.logit_grad_pos_weight(0.0, 1.0, 2.0, 3.0))
+    >>> float(logit_grad_pos_weight(0.0, 1.0, 2.0, 3.0))
     1.3862943611198906
     """
     del p
-    with mp.workprec(BITS):
-        pulling, _ = masses(y, 1, u)
-        return times(mpf(float(w)) * pulling, softplus(-mpf(float(x))))
+    pulling, _ = masses(y, 1, u)
+    return times(w * pulling, softplus(-x))
 
 
-def probability_loss(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+@_at_300_bits
+def probability_loss(q: mpf, y: mpf, w: mpf = ONE, p: mpf = ONE, u: mpf = ZERO) -> mpf:
     """Return the loss of a probability, -A log q - B log(1 - q).
 
-    Parameters
-    ----------
-    q, y, w, p, u : float
-        Probability, 0 and 1 included, target, weight, positive weight and label smoothing.
-
-    Returns
-    -------
-    mpf
-
     Examples
     --------
-    >>> from portable_bce.testing import reference
-    >>> float(reference.probability_loss(0.5, 1.0))
+    >>> float(probability_loss(0.5, 1.0))
     0.6931471805599453
     """
-    with mp.workprec(BITS):
-        q, (a, b) = mpf(float(q)), masses(y, p, u)
-        return times(mpf(float(w)), -times(a, log(q)) - times(b, log_rest(q)))
+    a, b = masses(y, p, u)
+    return times(w, -times(a, log(q)) - times(b, log_rest(q)))
 
 
-def probability_grad(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+@_at_300_bits
+def probability_grad(q: mpf, y: mpf, w: mpf = ONE, p: mpf = ONE, u: mpf = ZERO) -> mpf:
     """Return dL/dq, B / (1 - q) - A / q.
 
-    Parameters
-    ----------
-    q, y, w, p, u : float
-        Probability, 0 and 1 included, target, weight, positive weight and label smoothing.
-
-    Returns
-    -------
-    mpf
-
     Examples
     --------
-    >>> from portable_bce.testing import reference
-    >>> float(reference.probability_grad(1.0, 1.0))
+    >>> float(probability_grad(1.0, 1.0))
     -1.0
     """
-    with mp.workprec(BITS):
-        q, (a, b) = mpf(float(q)), masses(y, p, u)
-        if 0 < q < 1:  # on one denominator, so that what cancels cancels to nothing
-            return mpf(float(w)) * (b * q - a * (1 - q)) / (q * (1 - q))
-        return times(mpf(float(w)), times(b, inverse(1 - q)) - times(a, inverse(q)))
+    a, b = masses(y, p, u)
+    if 0 < q < 1:  # on one denominator, so that what cancels cancels to nothing
+        return w * (b * q - a * (1 - q)) / (q * (1 - q))
+    return times(w, times(b, inverse(1 - q)) - times(a, inverse(q)))
 
 
-def probability_hess(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+@_at_300_bits
+def probability_hess(q: mpf, y: mpf, w: mpf = ONE, p: mpf = ONE, u: mpf = ZERO) -> mpf:
     """Return d2L/dq2, B / (1 - q)^2 + A / q^2.
 
-    Parameters
-    ----------
-    q, y, w, p, u : float
-        Probability, 0 and 1 included, target, weight, positive weight and label smoothing.
-
-    Returns
-    -------
-    mpf
-
     Examples
     --------
-    >>> from portable_bce.testing import reference
-    >>> float(reference.probability_hess(0.5, 1.0))
+    >>> float(probability_hess(0.5, 1.0))
     4.0
     """
-    with mp.workprec(BITS):
-        q, (a, b) = mpf(float(q)), masses(y, p, u)
-        return times(mpf(float(w)), times(b, inverse(1 - q) ** 2) + times(a, inverse(q) ** 2))
+    a, b = masses(y, p, u)
+    return times(w, times(b, inverse(1 - q) ** 2) + times(a, inverse(q) ** 2))
 
 
-def probability_grad_target(q: Any, y: Any, w: Any = 1, p: Any = 1, u: Any = 0) -> mpf:
+@_at_300_bits
+def probability_grad_target(q: mpf, y: mpf, w: mpf = ONE, p: mpf = ONE, u: mpf = ZERO) -> mpf:
     """Return dL/dy from a probability, w (1 - u) (log(1 - q) - p log q).
-
-    Parameters
-    ----------
-    q, y, w, p, u : float
-        Probability, 0 and 1 included, target, weight, positive weight and label smoothing.
-
-    Returns
-    -------
-    mpf
 
     Examples
     --------
-    >>> from portable_bce.testing import reference
-    >>> float(reference.probability_grad_target(0.5, 1.0, 1, 3.0))
+    >>> float(probability_grad_target(0.5, 1.0, 1, 3.0))
     1.3862943611198906
     """
-    with mp.workprec(BITS):
-        q, p, u = mpf(float(q)), mpf(float(p)), mpf(float(u))
-        return times(mpf(float(w)) * (1 - u), log_rest(q) - times(p, log(q)))
+    return times(w * (1 - u), log_rest(q) - times(p, log(q)))
 
 
 def softplus(x: mpf) -> mpf:
@@ -297,8 +228,7 @@ def softplus(x: mpf) -> mpf:
     Examples
     --------
     >>> from mpmath import mpf
-    >>> from portable_bce.testing import reference
-    >>> float(reference.softplus(mpf(-40)))
+    >>> float(softplus(mpf(-40)))
     4.248354255291589e-18
     """
     if mpmath.isinf(x):
@@ -321,8 +251,7 @@ def sigmoid(x: mpf) -> mpf:
     Examples
     --------
     >>> from mpmath import mpf
-    >>> from portable_bce.testing import reference
-    >>> float(reference.sigmoid(mpf(-40)))
+    >>> float(sigmoid(mpf(-40)))
     4.248354255291589e-18
     """
     if mpmath.isinf(x):
@@ -345,8 +274,7 @@ def times(mass: mpf, value: mpf) -> mpf:
     Examples
     --------
     >>> from mpmath import mpf
-    >>> from portable_bce.testing import reference
-    >>> float(reference.times(mpf(0), mpf("inf")))
+    >>> float(times(mpf(0), mpf("inf")))
     0.0
     """
     return mpf(0) if mass == 0 else mass * value
@@ -366,8 +294,7 @@ def masses(y: Any, p: Any, u: Any) -> tuple[mpf, mpf]:
 
     Examples
     --------
-    >>> from portable_bce.testing import reference
-    >>> a, b = reference.masses(1.0, 3.0, 0.5)
+    >>> a, b = masses(1.0, 3.0, 0.5)
     >>> float(a), float(b)
     (2.25, 0.25)
     """
@@ -390,8 +317,7 @@ def log(x: mpf) -> mpf:
     Examples
     --------
     >>> from mpmath import mpf
-    >>> from portable_bce.testing import reference
-    >>> float(reference.log(mpf(0)))
+    >>> float(log(mpf(0)))
     -inf
     """
     return -mp.inf if x == 0 else mp.log(x)
@@ -412,8 +338,7 @@ def log_rest(x: mpf) -> mpf:
     Examples
     --------
     >>> from mpmath import mpf
-    >>> from portable_bce.testing import reference
-    >>> float(reference.log_rest(mpf(2) ** -200))
+    >>> float(log_rest(mpf(2) ** -200))
     -6.223015277861142e-61
     """
     return -mp.inf if x == 1 else mp.log1p(-x)
@@ -434,8 +359,7 @@ def inverse(x: mpf) -> mpf:
     Examples
     --------
     >>> from mpmath import mpf
-    >>> from portable_bce.testing import reference
-    >>> float(reference.inverse(mpf(0)))
+    >>> float(inverse(mpf(0)))
     inf
     """
     return mp.inf if x == 0 else 1 / x

@@ -43,7 +43,7 @@ class Library:
 LIBRARIES = {
     "numpy": ("float16", "float32", "float64"),
     "torch": ("float16", "bfloat16", "float32", "float64"),
-    "jax.numpy": ("float32", "float64"),
+    "jax.numpy": ("float32",),
     "array_api_strict": ("float32", "float64"),
 }
 
