@@ -64,7 +64,8 @@ def naive(logits: Any, targets: Any, weight: Any = 1.0, reduction: str = "mean")
     if np.broadcast_shapes(logits.shape, np.shape(weight)) != logits.shape:
         raise ValueError("weight must broadcast to logits")
     losses = weight * (np.log(1 + np.exp(logits)) - targets * logits)
-    return np.asarray({"none": np.asarray, "sum": np.sum, "mean": mean}[reduction](losses))
+    reduce: Any = {"none": np.asarray, "sum": np.sum, "mean": mean}[reduction]
+    return np.asarray(reduce(losses))
 
 
 def mean(losses: Any) -> Any:
