@@ -79,7 +79,8 @@ def overview(entries: dict[str, Any]) -> str:
         versions = ", ".join(f"{package} {version}" for package, version in one["versions"].items())
         broken = len({broken["law"] for broken in one["broken"]})
         counts = (str(broken), str(len(one["kept"])))
-        rows.append([name, one["what"].rstrip("."), versions, one["date"], *counts])
+        called = one["what"].rstrip(".").replace("|", "\\|")
+        rows.append([name, called, versions, one["date"], *counts])
     return table(["", "what was called", "versions", "date", "breaks", "keeps"], rows)
 
 
