@@ -79,8 +79,11 @@ def overview(entries: dict[str, Any]) -> str:
         versions = ", ".join(f"{package} {version}" for package, version in one["versions"].items())
         broken = len({broken["law"] for broken in one["broken"]})
         counts = (str(broken), str(len(one["kept"])))
-        rows.append([name, one["what"].rstrip("."), versions, one["date"], *counts])
-    return table(["", "what was called", "versions", "date", "breaks", "keeps"], rows)
+        what = one["what"].rstrip(".").replace("|", "\\|")
+        rows.append([name, what, versions, one["date"], *counts])
+    machines = {f"{one['cpu']}, Python {one['python']}" for one in entries.values()}
+    head = ["", "what was called", "versions", "date", "breaks", "keeps"]
+    return f"Measured on {' and '.join(sorted(machines))}.\n\n{table(head, rows)}"
 
 
 def matrix(entries: dict[str, Any]) -> str:
