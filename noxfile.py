@@ -145,15 +145,15 @@ def libraries(session: nox.Session) -> None:
     run_tests(session, "tests/libraries/conforming", *pages, *options, require="libraries")
 
 
-@nox.session(python=["3.11", "3.12", "3.13"])
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
 def minimum(session: nox.Session) -> None:
     """Test NumPy alone: the lowest versions on the oldest Python, the newest on the others.
 
-    The Python between them takes the compiled wheel, the others the pure one.
+    3.12 and 3.14 take the compiled wheel, the others the pure one.
     """
     lowest = [one.replace(">=", "==") for one in PROJECT["project"]["dependencies"]]
     pins = lowest if session.python == "3.11" else []
-    row = REQUIRED_ROW if session.python == "3.12" else "plain"
+    row = REQUIRED_ROW if session.python in ("3.12", "3.14") else "plain"
     session.install(wheel(session, row), *pins, *group("test"))
     run_tests(session, "-n", "auto", *session.posargs, require="numpy", row=row)
 

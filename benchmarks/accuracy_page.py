@@ -1,6 +1,7 @@
 """Write the tables of accuracy, and tests/laws/golden.json, from the reports of verify.
 
-The reports are in docs/accuracy/data; the tables in docs/accuracy.md, derivation.md and README.md.
+The reports are in docs/accuracy/data; the tables in README and in the pages about accuracy, about
+the derivation and about what others have.
 
 python benchmarks/accuracy_page.py
 """
@@ -8,146 +9,48 @@ python benchmarks/accuracy_page.py
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from pages import DOCS, README, ROOT, fill, superscript, table
+from pages import DOCS, README, ROOT, Sections, fill, table
+from reports import (
+    NAMES,
+    by_kind,
+    by_targets,
+    computed,
+    is_ours,
+    level,
+    machine,
+    numpy_runs,
+    row,
+    runs,
+    shown,
+    title,
+    title_of_row,
+    tried,
+    ulps,
+    worst,
+    wrong_cases,
+)
 
-from portable_bce._commands.subjects import Spec
 from portable_bce._commands.sweep import VALUES
 from portable_bce._contract import bounds_for
 
-DATA = DOCS / "accuracy" / "data"
-SPECIAL = "special cases"
-SPACE = "\N{NO-BREAK SPACE}"  # a figure and its bound stay on one line
-
-
-def runs(pattern: str) -> list[dict[str, Any]]:
-    """Return the reports whose file matches, in the order of their names."""
-    return [
-        {**bounded(json.loads(path.read_text())), "name": path.stem}
-        for path in sorted(DATA.glob(pattern))
-    ]
-
-
-def row(run: dict[str, Any]) -> str:
-    """Name what NumPy's arrays were computed by: "plain", as all was before 2026-11-25."""
-    return str(run["machine"].get("kernels", "plain"))
-
-
-def bounded(run: dict[str, Any]) -> dict[str, Any]:
-    """Give each cell what the contract allows today, whatever it did when it was measured."""
-    for result in run.get("results", ()):
-        spec = Spec(
-            result["implementation"],
-            result["backend"],
-            result["dtype"],
-            compute_dtype=result["compute_dtype"],
-        )
-        has_kernels = row(run) != "plain" and is_ours(result) and spec.is_on_cpu
-        for one in result["cells"]:
-            cell = one["targets"], one["logits"], one["value"]
-            one["bound"] = spec.bound(cell, has_kernels=has_kernels)
-    return run
-
-
-def is_ours(result: dict[str, Any]) -> bool:
-    """Tell whether ours was measured, and no peer."""
-    return bool(result["implementation"] == "portable_bce")
-
-
-def numpy_runs() -> list[dict[str, Any]]:
-    others = ("libraries", "peers", "constants")
-    return [run for run in runs("*.json") if not run["name"].startswith(others)]
-
-
-def level(run: dict[str, Any]) -> str:
-    """Name the instruction set that NumPy computed exp with."""
-    return str(run["machine"]["numpy dispatch"]["exp float32"]).replace(
-        "baseline(X86_V2)", "X86_V2"
-    )
-
-
-def ulps(number: float) -> str:
-    if number == float("inf"):
-        return "∞"
-    if number < 1e4:
-        return f"{number:.4f}" if number < 0.6 else f"{number:.2f}"
-    digits, power = f"{number:.1e}".split("e")
-    return f"{digits} · 10^{int(power)}^".replace(f"^{int(power)}^", superscript(int(power)))
-
-
-def worst(cells: Iterable[dict[str, Any]], value: str) -> dict[str, Any] | None:
-    return max(
-        (one for one in cells if one["value"] == value), key=lambda one: one["ulps"], default=None
-    )
-
-
-def shown(cells: list[dict[str, Any]], *, bounds: bool) -> list[str]:
-    """Return the largest error of each value, and its bound."""
-    found = (worst(cells, value) for value in VALUES)
-    return ["" if one is None else figure(one, bounds=bounds) for one in found]
-
-
-def figure(cell: dict[str, Any], *, bounds: bool) -> str:
-    return ulps(cell["ulps"]) + (f"{SPACE}≤{SPACE}{cell['bound']:g}" if bounds else "")
-
-
-def points(cells: list[dict[str, Any]]) -> str:
-    """Return how many points were tried, such as 8.6 · 10⁹."""
-    total = sum(one["points"] for one in cells if one["value"] == "loss")
-    digits, power = f"{total:.1e}".split("e")
-    return f"{digits} · 10{superscript(int(power))}".replace(" ", SPACE)
-
-
-def by_kind(result: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield the cells of hard targets, of soft ones, and of both with factors."""
-    factors = ("weight", "pos_weight", "weight, pos_weight, smoothing")
-    kinds: dict[str, list[dict[str, Any]]] = {}
-    for name, cells in by_targets(result):
-        kind = "with factors" if name in factors else name if name == "hard" else "soft"
-        kinds.setdefault(kind, []).extend(cells)
-    yield from kinds.items()
-
-
-def by_targets(result: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    for name in dict.fromkeys(one["targets"] for one in result["cells"]):
-        yield name, [one for one in result["cells"] if one["targets"] == name]
-
-
-def title(result: dict[str, Any]) -> str:
-    parts = [result["backend"], *(["under jit"] if result["compiled"] else [])]
-    return " ".join(parts)
-
-
-def computed(result: dict[str, Any]) -> str:
-    double = f" in {result['compute_dtype']}" if result["compute_dtype"] else ""
-    return f"{result['dtype']}{double}"
-
-
-def title_of_row(run: dict[str, Any]) -> str:
-    """Name the row of NumPy's, and for the plain one the functions that NumPy chose."""
-    if row(run) != "plain":
-        return row(run).replace("compiled", "Compiled")
-    return {
-        "X86_V2": "Plain row on the baseline (X86_V2)",
-        "X86_V3": "Plain row on AVX2 (X86_V3)",
-        "X86_V4": "Plain row on AVX-512 (X86_V4)",
-    }.get(level(run), f"Plain row, NumPy's exp by {level(run)}")
-
-
-def tried(run: dict[str, Any], cells: list[dict[str, Any]]) -> str:
-    """Say how many points were tried, and whether these are all logits."""
-    request = run["request"]
-    if not request["exhaustive"]:
-        return points(cells)
-    every = request["every"]
-    return f"{points(cells)}, {'every logit' if every == 1 else f'one logit in {every}'}"
+GOLDEN = ROOT / "tests" / "laws" / "golden.json"
+DTYPES = ["float16", "bfloat16", "float32", "float32 in float64", "float64"]
+# How tables name what others call.
+PEERS = {
+    "torch": "PyTorch",
+    "published": "published formula",
+    "sigmoid": "BCE on sigmoid outputs",
+    "scikit-learn loss_gradient": "scikit-learn, `loss_gradient`",
+}
 
 
 def numpy_tables() -> str:
     """Return a table for each row of NumPy's, the compiled ones first."""
-    order = ["float16", "bfloat16", "float32", "float32 in float64", "float64"]
     tables: dict[str, list[tuple[tuple[int, bool], list[str]]]] = {}
     machines: dict[str, str] = {}
     for run in sorted(numpy_runs(), key=lambda run: (row(run) == "plain", level(run) != "X86_V3")):
@@ -162,15 +65,15 @@ def numpy_tables() -> str:
                         f"{run['name']} exceeds the contract: {computed(result)} {name}"
                     )
                 line = [computed(result), name, tried(run, cells), *shown(cells, bounds=True)]
-                key = order.index(computed(result)), not run["request"]["exhaustive"]
+                key = DTYPES.index(computed(result)), not run["request"]["exhaustive"]
                 tables.setdefault(title, []).append((key, line))
-    head = ["dtype", "targets", "points", "loss", "gradient", "Hessian"]
+    head = ["dtype", "targets", "points", *NAMES.values()]
     parts = []
     for title, lines in tables.items():
         lines.sort(key=lambda line: line[0])
         body = table(head, (line for _, line in lines))
         parts.append(f"### {title}\n\n{machines[title]}.\n\n{body}")
-    return "\n".join(parts)
+    return "\n\n".join(parts)
 
 
 def summary() -> str:
@@ -198,67 +101,106 @@ def summary() -> str:
         ["PyTorch and its autograd, float32: measured", *shown(peers["torch"], bounds=False)],
         ["optax and `jax.grad`, float32: measured", *shown(peers["optax"], bounds=False)],
     ]
-    return table(["", "loss", "gradient", "Hessian"], rows)
+    return table(["", *NAMES.values()], rows)
 
 
 def worst_table() -> str:
     """Return the logits of the largest errors, for the exhaustive float32 sweeps."""
     rows = []
-    for run in runs("*-float32-hard.json"):
+    for run in sorted(runs("*-float32-hard.json"), key=lambda run: row(run) == "plain"):
         for result in run["results"]:
             for value in VALUES:
                 one = worst(result["cells"], value)
                 assert one is not None
                 x, y = float.fromhex(one["x"]), float.fromhex(one["y"])
-                figures = [ulps(one["ulps"]), f"`{one['x']}`", f"{x:.9g}", f"{y:g}"]
-                rows.append([title_of_row(run), value, *figures])
+                logit = re.sub(r"\.?0+p", "p", one["x"])
+                figures = [ulps(one["ulps"]), f"`{logit}`", f"{x:.9g}", f"{y:g}"]
+                rows.append([title_of_row(run), NAMES[value], *figures])
     return table(["row", "value", "ULP", "logit", "in decimals", "target"], rows)
 
 
 def libraries_table() -> str:
-    rows = []
-    for run in runs("libraries*.json"):
+    """Return a row for each library, dtype and kind of target, of sweeps and samples together."""
+    found: dict[tuple[str, str, str], tuple[str, list[dict[str, Any]]]] = {}
+    for run in sorted(runs("libraries*.json"), key=lambda run: not run["request"]["exhaustive"]):
         for result in run["results"]:
-            plain = [one for one in result["cells"] if one["targets"] != "hard"]
-            hard = [one for one in result["cells"] if one["targets"] == "hard"]
-            for name, cells in (("hard", hard), ("soft", plain)):
-                if cells:
-                    rows.append(
-                        [
-                            title(result),
-                            computed(result),
-                            name,
-                            tried(run, cells),
-                            *shown(cells, bounds=True),
-                        ]
-                    )
-    head = ["library", "dtype", "targets", "points", "loss", "gradient", "Hessian"]
-    found = {result["version"] for run in runs("libraries*.json") for result in run["results"]}
-    return f"{', '.join(sorted(found))}.\n\n{table(head, rows)}"
+            for kind, cells in by_kind(result):
+                key = title(result), computed(result), kind
+                # A sweep comes first, and has more points than a sample.
+                found.setdefault(key, (tried(run, cells), []))[1].extend(cells)
+    rows: list[list[str]] = []
+    for (library, *classes), (number, cells) in sorted(found.items(), key=order):
+        line = [*classes, number, *shown(cells, bounds=True)]
+        # XLA gives the same under jit, but not always.
+        if ["jax", *line] not in rows or library != "jax under jit":
+            rows.append([library, *line])
+    head = ["library", "dtype", "targets", "points", *NAMES.values()]
+    versions = {result["version"] for run in runs("libraries*.json") for result in run["results"]}
+    return f"{', '.join(sorted(versions))}.\n\n{table(head, rows)}"
+
+
+def order(item: tuple[tuple[str, str, str], object]) -> tuple[bool, bool, int, bool]:
+    """Sort by library, dtype and targets."""
+    (library, dtype, kind), _ = item
+    jax, jit = library.startswith("jax"), library.endswith("jit")
+    return jax, jit, DTYPES.index(dtype), kind != "hard"
+
+
+def peers_of(dtype: str) -> Iterator[dict[str, Any]]:
+    """Yield what was measured of others, and of ours beside them."""
+    for run in runs("peers.json"):
+        for result in run["results"]:
+            if result["dtype"] == dtype:
+                ours = f"portable_bce on NumPy, {row(run)}"
+                name = result["implementation"]
+                yield {**result, "name": ours if is_ours(result) else PEERS.get(name, name)}
 
 
 def peers_table(dtype: str) -> str:
     rows = []
-    for run in runs("peers.json"):
-        for result in run["results"]:
-            if result["dtype"] != dtype:
-                continue
-            ours = f"**portable_bce** on NumPy, {row(run)}"
-            name = result["implementation"].replace("portable_bce", ours)
-            for kind, wanted in (("hard", True), ("soft", False)):
-                cells = [one for one in result["cells"] if (one["targets"] == "hard") is wanted]
-                wrong = wrong_cases(result) if kind == "hard" else ""
-                rows.append([name, result["version"], kind, *shown(cells, bounds=False), wrong])
-    head = ["implementation", "version", "targets", "loss", "gradient", "Hessian", "wrong at"]
-    return table(head, rows)
+    for result in peers_of(dtype):
+        for kind in ("hard", "soft"):
+            hard = kind == "hard"
+            cells = [one for one in result["cells"] if (one["targets"] == "hard") is hard]
+            wrong = wrong_cases(result) if hard else ""
+            rows.append([result["name"], kind, *shown(cells, bounds=False), wrong])
+    versions = ", ".join(dict.fromkeys(result["version"] for result in peers_of(dtype)))
+    head = ["implementation", "targets", *NAMES.values(), "wrong at"]
+    return f"{dtype}, by {versions}:\n\n{table(head, rows)}"
 
 
-def wrong_cases(result: dict[str, Any]) -> str:
-    cases: dict[str, list[str]] = {}
-    for one in result[SPECIAL]:
-        if not one["right"]:
-            cases.setdefault(one["case"], []).append(one["value"])
-    return "; ".join(f"{case} ({', '.join(values)})" for case, values in cases.items())
+def others() -> str:
+    """Return the largest float32 errors of hard labels: of others, and of our compiled kernels."""
+    (compiled,) = (run for run in runs("*-float32-hard.json") if row(run).startswith("compiled"))
+    ours = [one for result in compiled["results"] for one in result["cells"]]
+    (jax,) = (
+        [one for one in result["cells"] if one["targets"] == "hard"]
+        for run in runs("libraries-sweep.json")
+        for result in run["results"]
+        if title(result) == "jax under jit"
+    )
+    rows = [
+        ["portable_bce, compiled", *shown(ours, bounds=False), ""],
+        ["portable_bce on JAX", *shown(jax, bounds=False), ""],
+    ]
+    for result in peers_of("float32"):
+        if result["name"] in ("PyTorch", "optax", "scikit-learn", "published formula"):
+            cells = [one for one in result["cells"] if one["targets"] == "hard"]
+            rows.append([result["name"], *shown(cells, bounds=False), wrong_cases(result)])
+    return table(["", *NAMES.values(), "wrong at"], rows)
+
+
+def lost() -> str:
+    """Return PyTorch's error where its gradient is 0."""
+    (torch,) = (one for one in peers_of("float32") if one["implementation"] == "torch")
+    one = worst((cell for cell in torch["cells"] if cell["targets"] == "hard"), "grad")
+    assert one is not None
+    return f"{one['ulps']:,.0f}"
+
+
+def promised() -> str:
+    """Return the largest error that is promised of float32 results."""
+    return f"{bounds_for('float32', compiled=True).grad:g}"
 
 
 def constants_table() -> str:
@@ -290,21 +232,29 @@ def constants_table() -> str:
     return table(head, rows)
 
 
-def machine(run: dict[str, Any]) -> str:
-    """Say where and when a report was measured."""
-    about = run["machine"]
-    versions = f"Python {about['python']}, NumPy {about['numpy']}, {about['libc']}"
-    return f"{about['cpu']} ({about['system']}), {versions}, {about['date']}"
-
-
 def reference() -> str:
-    found: dict[str, dict[str, Any]] = {}
+    """Say how far from mpmath the values are that errors were measured against."""
+    rows: dict[str, list[str]] = {}
     for run in numpy_runs():
-        found |= run["reference"]
-    return table(
-        ["errors of", "were measured against", "which is off from mpmath by at most"],
-        ([name, one["dtype"], f"{one['ulps from mpmath']:.1e} ULP"] for name, one in found.items()),
-    )
+        for name, one in run.get("reference", {}).items():
+            off = f"{one['ulps from mpmath']:.1e}"
+            rows[f"plain {name}"] = [f"plain row, {name}", f"{one['dtype']} of NumPy", off]
+        if "instrument" in run:
+            for result in run["results"]:
+                largest = max(map(difference, result["cells"]))
+                wide = "long double in C" if result["dtype"] == "float64" else "double in C"
+                name = f"compiled, {result['dtype']}"
+                before = float(rows.get(name, ["", "", "0"])[2])
+                rows[name] = [name, wide, f"{max(largest, before):.1e}"]
+    head = ["errors of", "were measured against", "which is off from mpmath by at most, in ULP"]
+    return table(head, sorted(rows.values()))
+
+
+def difference(cell: dict[str, Any]) -> float:
+    """Return how far apart two measurements of one error are."""
+    ours, exact = cell["ulps"], cell["ulps in mpmath"]
+    # Next to a power of two, one of the two may be in units that are half as large.
+    return float(min(abs(scale * ours - exact) for scale in (0.5, 1, 2)))
 
 
 def golden() -> Iterator[dict[str, Any]]:
@@ -324,11 +274,17 @@ def golden() -> Iterator[dict[str, Any]]:
                         }
 
 
-def main() -> None:
-    """Fill the pages and write the golden cases."""
-    fill(
-        DOCS / "accuracy.md",
-        {
+def golden_text() -> str:
+    """Return what the file of the golden cases holds."""
+    cases = list({json.dumps({**one, "on": "", "ulps": 0}): one for one in golden()}.values())
+    lines = ",\n ".join(json.dumps(one) for one in cases)
+    return f"[{lines}]\n"
+
+
+def pages() -> dict[Path, Sections]:
+    """Return what each page has of the reports."""
+    return {
+        DOCS / "accuracy.md": {
             "summary": summary,
             "numpy": numpy_tables,
             "worst": worst_table,
@@ -337,12 +293,17 @@ def main() -> None:
             "peers float32": lambda: peers_table("float32"),
             "peers float64": lambda: peers_table("float64"),
         },
-    )
-    fill(README, {"accuracy": summary})
-    fill(DOCS / "derivation.md", {"constants": constants_table})
-    cases = list({json.dumps({**one, "on": "", "ulps": 0}): one for one in golden()}.values())
-    lines = ",\n ".join(json.dumps(one) for one in cases)
-    (ROOT / "tests" / "laws" / "golden.json").write_text(f"[{lines}]\n")
+        DOCS / "derivation.md": {"constants": constants_table},
+        DOCS / "why.md": {"others": others},
+        README: {"accuracy": summary, "promised": promised, "lost": lost},
+    }
+
+
+def main() -> None:
+    """Fill the pages and write the golden cases."""
+    for path, sections in pages().items():
+        fill(path, sections)
+    GOLDEN.write_text(golden_text())
 
 
 if __name__ == "__main__":

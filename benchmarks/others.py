@@ -267,8 +267,9 @@ def xgboost() -> Arguments:
 def lightgbm() -> Arguments:
     """LightGBM's objective binary and its metric, binary_logloss, of one row at a time.
 
-    Its label is 0 or 1. The row stands in one leaf with two rows whose gradients cancel, and beside its mirror image,
-    so that LightGBM splits there. A weight, a power of two, makes its gradient a normal number.
+    Its label is 0 or 1. The row stands in one leaf with two rows whose gradients cancel, and
+    beside its mirror image, so that LightGBM splits there. A weight, a power of two, makes its
+    gradient a normal number.
     """
     lgb = importlib.import_module("lightgbm")
     rate = 1e-30  # so small that the metric is that of the scores before the tree

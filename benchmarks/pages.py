@@ -1,28 +1,41 @@
-"""What writes figures into pages: between two marks such as <!-- numpy --> and <!-- /numpy -->."""
+"""What writes figures into pages: between two marks such as <!-- numpy --> and <!-- /numpy -->.
+
+Marks on lines of their own hold tables and paragraphs; marks within a line hold a figure.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 ROOT = Path(__file__).parents[1]
 DOCS, README = ROOT / "docs", ROOT / "README.md"
 DATA = Path(__file__).parent / "data"
+# What stands between the marks of each name.
+Sections: TypeAlias = Mapping[str, Callable[[], str]]
 
 
-def fill(path: Path, sections: Mapping[str, Callable[[], str]]) -> None:
+def fill(path: Path, sections: Sections) -> None:
     """Replace what stands between the marks of each section; the text around them stays."""
+    path.write_text(filled(path, sections))
+
+
+def filled(path: Path, sections: Sections) -> str:
+    """Return the text of a page with its sections replaced."""
     text = path.read_text()
     for name, make in sections.items():
-        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, mark, rest = text.partition(start)
-        _, closing, after = rest.partition(end)
+        old, closing, after = rest.partition(end)
         if not (mark and closing):
             raise SystemExit(f"{path} has no section {name}")
-        text = f"{before}{start}\n{make().strip()}\n\n{end}{after}"
-    path.write_text(text)
+        new = make().strip()
+        if old.startswith("\n"):
+            new = f"\n\n{new}\n\n"
+        text = f"{before}{start}{new}{end}{after}"
+    return text
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pages import DATA, DOCS, fill, table
+from pages import DATA, DOCS, Sections, fill, shown, table
 
 OURS, HAND = "portable_bce", "published formula"
 FLOAT32, MIB = 4, 2**20
@@ -25,7 +25,7 @@ def spread(values: Sequence[float]) -> str:
     if len(values) < 2:
         return f"{values[0]:.2f}"
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{median:.2f} ({low:.2f}, {high:.2f})"
+    return shown({"median": median, "low": low, "high": high})
 
 
 def seconds(run: dict[str, Any], name: str) -> list[float]:
@@ -75,18 +75,19 @@ def page(found: dict[str, Any]) -> str:
     settings = [name for name in found if name not in ("machine", "versions", "request")]
     packages = {"numpy": about["numpy"], **found["versions"]}
     chunk = request["chunk"]
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items())
     parts = [
-        f"{about['cpu']}, Python {about['python']}, "
-        f"{', '.join(f'{name} {version}' for name, version in packages.items())}; "
-        f"{about['date']}. Two worker processes of one thread and {request['memory limit']} each; "
-        f"chunks of {chunk:,} float32 logits ({chunk * FLOAT32 / MIB:.0f} MiB), generated and "
-        "labelled on the workers; mean loss and largest gradient; rounds in a random order: "
-        f"{request['rounds']}. What is held is a worker's peak above its memory before the pass, "
-        "in chunks of the logits.",
+        f"""- **Machine**: {about["cpu"]}, Python {about["python"]}, {versions}; {about["date"]}.
+  NumPy's row: {about.get("kernels", "plain, measured before there were kernels")}.
+- **Workers**: two processes of one thread and {request["memory limit"]} each.
+- **Work**: chunks of {chunk:,} float32 logits ({chunk * FLOAT32 / MIB:.0f} MiB), generated and
+  labelled on the workers; mean loss and largest gradient. {request["rounds"]} rounds were in random
+  order.
+- **Chunks held**: a worker's peak above its memory before the pass, in chunks of the logits."""
     ]
     for name in settings:
         parts += [
-            f"**{found[name]['elements']:,} elements, settings {name}**",
+            f"**{found[name]['elements']:,} elements, settings: {name}**",
             contenders(found[name], chunk),
         ]
         if "killed" in found[name]:
@@ -101,13 +102,19 @@ def page(found: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def pages(text: str) -> dict[Path, Sections]:
+    """Return what each page has of the published report."""
+    return {DOCS / "scale.md": {"figures": lambda: text}}
+
+
 def main(report: str = "") -> None:
     """Print the tables of another report, or put those of the published one into the page."""
     text = page(json.loads(Path(report or DATA / "scale.json").read_text()))
     if report:
         sys.stdout.write(text + "\n")
         return
-    fill(DOCS / "scale.md", {"figures": lambda: text})
+    for path, sections in pages(text).items():
+        fill(path, sections)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the figures of benchmarks/data/speed.json into docs/speed.md and README.md.
+"""Write the figures of benchmarks/data/speed.json into README and the pages that have some.
 
     python benchmarks/speed_page.py [another report.json]
 
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pages import DOCS, README, fill, load, power, shown, table
+from pages import DOCS, README, Sections, fill, load, power, shown, table
 
 FLOOR = "floor: read x, y, write one, CuPy"
 OURS, PLAIN = "portable_bce", "plain"
@@ -42,32 +42,28 @@ PAIRS: dict[Pair, str] = {
     ("jax", OURS, "optax", "value_and_grad"): "JAX, jit / optax, jit",
 }
 # (row, pair, what the reader is told) of the short table, in README too
-SHORT: list[tuple[str, Pair, tuple[str, str]]] = [
-    (
-        "compiled",
-        ("numpy", OURS, "shortest formula", "value_and_grad"),
-        ("NumPy", "the shortest formula in NumPy"),
-    ),
+SHORT: list[tuple[str, Pair, str]] = [
+    ("compiled", ("numpy", OURS, "shortest formula", "value_and_grad"), "NumPy / shortest formula"),
     (
         "compiled",
         ("numpy", OURS, "scikit-learn", "value_and_grad"),
-        ("NumPy", "scikit-learn's `HalfBinomialLoss`"),
+        "NumPy / scikit-learn",
     ),
     (
         "compiled",
         ("torch", f"{OURS}, by autograd", "PyTorch", "value_and_grad"),
-        ("PyTorch", "its own loss, eager"),
+        "PyTorch / its own, eager",
     ),
     (
         "compiled",
         ("torch.compile", f"{OURS}, by autograd", "PyTorch", "value_and_grad"),
-        ("PyTorch", "its own loss, both under `torch.compile`"),
+        "PyTorch / its own, `torch.compile`",
     ),
-    ("compiled", ("jax", OURS, "optax", "value_and_grad"), ("JAX", "optax, both under `jax.jit`")),
+    ("compiled", ("jax", OURS, "optax", "value_and_grad"), "JAX / optax, `jax.jit`"),
     (
         PLAIN,
         ("numpy", OURS, "shortest formula", "value_and_grad"),
-        ("NumPy, without a compiler", "the shortest formula in NumPy"),
+        "NumPy without a compiler / shortest formula",
     ),
 ]
 SHORT_SIZES = (1, 10_000, 1_000_000, 10_000_000)
@@ -202,23 +198,36 @@ def of_row(run: dict[str, Any], row: str, title: str, pairs: dict[Pair, str]) ->
         yield by_dtype(run, both, ON_TENSORS)
 
 
-def summary(run: dict[str, Any]) -> str:
-    """Return what most readers want: float32, four sizes, medians alone."""
-    keys = [("float32", size) for size in SHORT_SIZES]
+def summary(run: dict[str, Any], library: str = "") -> str:
+    """Return what most readers want of all libraries or of one: float32, medians alone."""
     lines = []
     for row, pair, label in SHORT:
-        of_row = "plain" if row == PLAIN else run["request"]["rows"][0]
-        by_cell = {
-            (one["group"], one["ours"], one["other"], one["task"], one["dtype"], one["size"]): one
-            for one in cells(run, row=of_row, threads=1, heap="fresh")
-        }
-        found = [by_cell.get((*pair, *key)) for key in keys]
-        lines.append([*label, *(f"{one['ratio']['median']:.2f}" if one else "" for one in found)])
+        found = [short(run, row, pair, size) for size in SHORT_SIZES]
+        if label.startswith(library):
+            lines.append([label, *("" if one is None else f"{one:.2f}" for one in found)])
     about = run["machine"]
-    return (
-        table(("ours", "compared with", *(f"n = {power(size)}" for size in SHORT_SIZES)), lines)
-        + f"\n\n{about['cpu']}, {about['kernels']}, {about['date']}."
-    )
+    head = (RATIO, *(f"n = {power(size)}" for size in SHORT_SIZES))
+    return f"{table(head, lines)}\n\n{about['cpu']}, {about['kernels']}, {about['date']}."
+
+
+def short(run: dict[str, Any], row: str, pair: Pair, size: int) -> float | None:
+    """Return the median ratio of a pair in float32, or None where it was not measured."""
+    group, ours, other, task = pair
+    wanted = {"group": group, "ours": ours, "other": other, "task": task, "size": size}
+    level = PLAIN if row == PLAIN else run["request"]["rows"][0]
+    found = cells(run, **wanted, dtype="float32", row=level, threads=1, heap="fresh")
+    return float(found[-1]["ratio"]["median"]) if found else None
+
+
+def share(run: dict[str, Any]) -> str:
+    """Return what NumPy needs of the shortest formula's time, at a million elements."""
+    row, pair, _ = SHORT[0]
+    return f"{short(run, row, pair, 1_000_000):.0%}".replace("%", "\N{NO-BREAK SPACE}%")
+
+
+def gradients(run: dict[str, Any], name: str) -> str:
+    """Return the memory that an implementation takes, in gradients."""
+    return f"{run['memory'][name]:.1f}"
 
 
 def page(run: dict[str, Any]) -> str:
@@ -250,6 +259,21 @@ def page(run: dict[str, Any]) -> str:
     return "\n\n".join([*parts, *(on_a_gpu(gpu) if gpu else ())])
 
 
+def pages(run: dict[str, Any]) -> dict[Path, Sections]:
+    """Return what each page has of the published report."""
+    return {
+        DOCS / "speed.md": {"speed": lambda: summary(run), "figures": lambda: page(run)},
+        DOCS / "torch.md": {"speed": lambda: summary(run, "PyTorch")},
+        DOCS / "jax.md": {"speed": lambda: summary(run, "JAX")},
+        README: {
+            "share": lambda: share(run),
+            "memory": lambda: gradients(run, f"{OURS} on NumPy"),
+            "their memory": lambda: gradients(run, "shortest formula in NumPy"),
+            "speed": lambda: summary(run),
+        },
+    }
+
+
 def main(report: str = "") -> None:
     """Print the tables of another report, or put those of the published one into the pages."""
     run = json.loads(Path(report).read_text()) if report else load("speed")
@@ -258,8 +282,8 @@ def main(report: str = "") -> None:
     if report:
         sys.stdout.write(page(run) + "\n")
         return
-    fill(DOCS / "speed.md", {"speed": lambda: summary(run), "figures": lambda: page(run)})
-    fill(README, {"speed": lambda: summary(run)})
+    for path, sections in pages(run).items():
+        fill(path, sections)
 
 
 if __name__ == "__main__":

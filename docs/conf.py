@@ -207,9 +207,21 @@ def printed(options: str) -> str:
     return "\n".join(lines[first:])
 
 
+def breaks(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Let a long name break behind an underscore, a dot, a slash, a bracket or a comma."""
+    del app, page, template, doctree
+    if "body" in context:
+        context["body"] = re.sub(
+            r'(?<=<span class="pre">)[^<]{16,}',
+            lambda name: re.sub(r"(?<=[\w)])([_./(,=])(?=\w)", r"\1<wbr>", name[0]),
+            context["body"],
+        )
+
+
 def setup(app: Any) -> None:
     """Connect the renderer and the handlers of this file."""
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("source-read", outside)
     app.connect("source-read", listings)
     app.connect("missing-reference", known)
+    app.connect("html-page-context", breaks)

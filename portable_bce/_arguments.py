@@ -83,7 +83,7 @@ def check_arguments(
     is_numpy = type(x) is np.ndarray  # the questions below, answered in less time
     is_torch = not is_numpy and _libraries.is_torch(x)
     xp = array_api_compat.numpy if is_numpy else namespace(first, x)
-    if not is_numpy and isinstance(x, np.ndarray | np.generic):
+    if not is_numpy and isinstance(x, (np.ndarray, np.generic)):
         x = np.asarray(x)
     device = "cpu" if is_numpy else x.device if is_torch else _libraries.device_of(x)
     dtype, shape = x.dtype, x.shape
@@ -176,7 +176,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 def namespace(name: str, x: Any) -> Any:
     """Return the array API namespace of the first argument."""
-    xp = _namespace(name, x)
+    xp = _namespace(x)
     if xp is None:
         raise TypeError(
             f"`{name}` must be an array of an array API library (NumPy, CuPy, PyTorch, JAX, "
@@ -185,26 +185,24 @@ def namespace(name: str, x: Any) -> Any:
         )
     if is_masked(x):
         refuse_mask(xp, x, name, name, FLOATING, None)
+    if library(xp) == "torch":
+        check_layout(xp, x, name)
     return xp
 
 
-def _namespace(name: str, x: Any) -> Any:
+def _namespace(x: Any) -> Any:
     """Return the namespace of an array, None for anything else."""
     if type(x) is np.ndarray:  # as below, in a tenth of the time
         return array_api_compat.numpy
     if _libraries.is_torch(x):
-        from array_api_compat import torch as xp  # noqa: PLC0415  only here is it known to be there
+        from array_api_compat import torch  # noqa: PLC0415  only here is it known to be there
 
-        check_layout(xp, x, name)
-        return xp
+        return torch
     if isinstance(x, np.ndarray):  # numpy.matrix, too, which some versions of the library refuse
         return array_api_compat.numpy
     if isinstance(x, type) or not is_array_api_obj(x):
         return None
-    xp = array_namespace(x)
-    if library(xp) == "torch":  # of a subclass
-        check_layout(xp, x, name)
-    return xp
+    return array_namespace(x)
 
 
 def check_layout(torch: Any, x: Any, name: str) -> None:
@@ -257,7 +255,9 @@ def same_library(
     """Require an array of ``xp``, or of NumPy where ``xp`` traces what NumPy computes."""
     if is_masked(x):
         refuse_mask(xp, x, name, first, kinds, device)
-    other = _namespace(name, x)
+    other = _namespace(x)
+    if (other is xp and library(xp) == "torch") or type(x).__name__ == "MaskedTensor":
+        check_layout(xp, x, name)
     if other is not xp and not (other is array_api_compat.numpy and _libraries.traces_numpy(xp)):
         wanted = "a bool array" if kinds == BOOL else "a Python scalar or an array"
         raise TypeError(
@@ -320,7 +320,7 @@ def number_or_array(
     same_library(xp, value, name, first, kinds, device, shape)
     dtype_kind(xp, value, name, kinds)
     same_device(value, name, first, device)
-    return np.asarray(value) if isinstance(value, np.ndarray | np.generic) else value
+    return np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else value
 
 
 def same_shape(found: Shape, expected: Shape, name: str, first: str, xp: Any) -> None:

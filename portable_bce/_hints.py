@@ -107,7 +107,7 @@ def to_dtype(x: Any, name: str, kinds: tuple[str, ...], kind: str) -> str:
     if kind == "complex" and kinds != ("bool",):
         return "Take its real part"
     letter = getattr(x.dtype, "kind", "")
-    is_host = isinstance(x, np.ndarray | np.generic)
+    is_host = isinstance(x, (np.ndarray, np.generic))
     if is_host and letter in ("O", "S", "U", "T", "V"):
         return _of_objects(x, name, kinds)
     if kinds == ("bool",):

@@ -97,7 +97,9 @@ def cast(xp: Any, x: Any, dtype: Any) -> Any:
     # A tracer of NumPy (HIPS autograd) keeps such a cast: it gives a derivative its dtype back.
     if x.dtype == dtype and (isinstance(x, np.ndarray) or not traces_numpy(xp)):
         return x
-    return xp.astype(x, dtype)
+    # A cast to another dtype copies in any case. Blosc2 refuses one that must not; Dask's array
+    # expressions have no method of that name yet, which one that must would call.
+    return xp.astype(x, dtype, copy=hasattr(x, "copy"))
 
 
 def traces_numpy(xp: Any) -> bool:

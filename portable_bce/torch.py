@@ -11,7 +11,7 @@ follow theirs. The classes are subclasses of PyTorch's, in which only `forward` 
 >>> bool(logits.grad[1, 0] < 0)  # PyTorch's own is 0 here
 True
 
-What differs, deliberately (docs/torch.md has each with its reason):
+What differs, deliberately (the page about PyTorch has the reasons):
 
 - Right where PyTorch's is not: infinite logits, tails of loss, gradient and Hessian, soft
   labels at large logits, halves, the Hessian by probabilities. Gradients by weights exist.

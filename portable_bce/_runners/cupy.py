@@ -94,6 +94,7 @@ class CuPy:
         """Return what the plain row returns."""
         if not has_kernels(job.arguments):
             return Plain(library_total).evaluate(job)
+        job = plain.widened(job)
         divisor = self.divisor_of(job)
         with np.errstate(over="ignore"):  # a number beyond the compute dtype is infinite
             if reduces_to_one(job):

@@ -74,7 +74,7 @@ class Broken:
 
 
 def _example(value: Any) -> str:
-    if not isinstance(value, np.ndarray | np.generic):
+    if not isinstance(value, (np.ndarray, np.generic)):
         return repr(value)
     return " ".join(str(value).split()) if value.size <= 16 else f"of shape {value.shape}"
 

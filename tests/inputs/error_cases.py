@@ -299,8 +299,8 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "records as logits": (
         lambda: bce_with_logits(np.zeros(3, dtype=[("name", "U1"), ("logit", "f4")]), 1),
         TypeError,
-        "`logits` must have a real floating dtype; got [('name', '<U1'), ('logit', '<f4')]. Use "
-        "one field, such as `logits['logit']`",
+        "`logits` must have a real floating dtype; got [('name', '<U1'), ('logit', '<f4')]. "
+        "Use `logits['logit']`",
     ),
     "list of integers as logits": (
         lambda: bce_with_logits([0, 1], 1),

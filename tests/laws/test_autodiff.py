@@ -206,9 +206,9 @@ def test_half_gradients_come_back_in_half(
         assert ulp.error(got, reference.logit_grad(at, 1), "float16") <= 1
 
 
-def test_differentiable_libraries_are_evaluated_in_no_context(
+def test_pytorch_is_evaluated_in_no_context(
     differentiable: tuple[Backend, Derivatives],
 ) -> None:
-    """NumPy alone is silenced: torch.compile breaks its graph at np.errstate."""
+    """torch.compile breaks its graph at np.errstate; other libraries may compute by NumPy."""
     backend, _ = differentiable
-    assert isinstance(quiet(backend.xp), nullcontext)
+    assert isinstance(quiet(backend.xp), nullcontext) == backend.name.startswith("torch")

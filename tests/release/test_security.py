@@ -16,13 +16,13 @@ COMMAND_LINE = (
 
 # The standard library that the modules may use; what is not here waits for somebody to think.
 HARMLESS = {
-    "__future__", "collections", "contextlib", "dataclasses", "functools", "itertools", "json",
-    "math", "numbers", "operator", "textwrap", "time", "types", "typing", "warnings", "importlib",
-    "datetime",
+    "__future__", "collections", "contextlib", "dataclasses", "datetime", "difflib", "functools",
+    "importlib", "inspect", "itertools", "json", "math", "numbers", "operator", "sys", "textwrap",
+    "time", "types", "typing", "warnings",
 }  # fmt: skip
 # ... the command line beside that: files by their names, threads, the machine that it runs on
 OF_COMMANDS = {
-    "argparse", "concurrent", "decimal", "os", "pathlib", "platform", "shutil", "sys",
+    "argparse", "concurrent", "decimal", "os", "pathlib", "platform", "shutil",
 }  # fmt: skip
 LIBRARIES = {
     "array_api_compat", "dask", "hypothesis", "matplotlib", "mpmath", "numpy", "portable_bce",

@@ -60,7 +60,7 @@ def by_operations(*outputs: str, **keywords: Any) -> tuple[Any, ...]:
 
 def by_trace(*outputs: str, **keywords: Any) -> tuple[Any, ...]:
     """Evaluate what is printed as a kernel, on NumPy."""
-    job = job_of(*outputs, **keywords)
+    job = plain.widened(job_of(*outputs, **keywords))
     with np.errstate(all="ignore"):
         divisor = plain.divisor_of(job, library_total)
         body = cupy.body_of(*cupy.described(job, divisor))

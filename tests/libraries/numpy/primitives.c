@@ -2,7 +2,7 @@
  * gradient and its Hessian, written by hand for float64 (pairs) and for float32 (doubles). */
 #include <stddef.h>
 
-#include "../portable_bce/_kernels/primitives.h"
+#include "../../../portable_bce/_kernels/primitives.h"
 
 #define LARGEST 1.7976931348623157e308
 #define SMALLEST_NORMAL 2.2250738585072014e-308

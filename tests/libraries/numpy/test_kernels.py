@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import array_api_compat
 import numpy as np
 import pytest
 from mpmath import mp
@@ -456,7 +455,10 @@ def test_dtypes_of_targets_and_weights_do_not_matter(
         everything(x, exact, reduction="none")[:4]
     )
     keywords = [{"weight": laid_out}, {"pos_weight": laid_out}, {"weight": laid_out[:1]}]
+    plain: list[dict[str, Any]]
     plain = [{"weight": exact}, {"pos_weight": exact}, {"weight": exact[:1]}]
+    if kind in ("float64", "longdouble"):  # a slice with such a weight is computed in float64
+        plain = [one | {"compute_dtype": np.float64} for one in plain]
     for given, wanted in zip(keywords, plain, strict=True):
         for reduction in ("none", "weighted_mean"):
             got = everything(x, exact, reduction=reduction, **given)
@@ -544,10 +546,6 @@ def test_operators_of_a_subclass_are_not_called(
         return everything(rest.pop("logits"), rest.pop("targets"), reduction=reduction, **rest)
 
     strange = given | {operand: given[operand].view(kind)}
-    if kind is np.matrix and not array_api_compat.is_array_api_obj(strange[operand]):
-        with pytest.raises(TypeError, match=r"must be an? "):
-            call(strange, "none")  # since array-api-compat 1.15
-        return
     for reduction in ("none", "mean", "weighted_mean"):
         results = call(strange, reduction)
         assert bits(results) == bits(call(given, reduction))
