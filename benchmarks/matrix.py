@@ -17,10 +17,11 @@ import warnings
 from collections.abc import Iterable
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from others import OTHERS
-from pages import DATA, DOCS, fill, load, table
+from pages import DATA, DOCS, Sections, fill, load, table
 
 from portable_bce._commands.machine import described, open_backend
 from portable_bce.testing import INTERFACE_LAWS, LAWS, Broken, Law, check_interface
@@ -79,9 +80,11 @@ def overview(entries: dict[str, Any]) -> str:
         versions = ", ".join(f"{package} {version}" for package, version in one["versions"].items())
         broken = len({broken["law"] for broken in one["broken"]})
         counts = (str(broken), str(len(one["kept"])))
-        called = one["what"].rstrip(".").replace("|", "\\|")
-        rows.append([name, called, versions, one["date"], *counts])
-    return table(["", "what was called", "versions", "date", "breaks", "keeps"], rows)
+        what = one["what"].rstrip(".").replace("|", "\\|")
+        rows.append([name, what, versions, one["date"], *counts])
+    machines = {f"{one['cpu']}, Python {one['python']}" for one in entries.values()}
+    head = ["", "what was called", "versions", "date", "breaks", "keeps"]
+    return f"Measured on {' and '.join(sorted(machines))}.\n\n{table(head, rows)}"
 
 
 def matrix(entries: dict[str, Any]) -> str:
@@ -112,6 +115,16 @@ def examples(entries: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def pages(entries: dict[str, Any]) -> dict[Path, Sections]:
+    """Return what stands between the marks of each page."""
+    tables = {"overview": overview, "matrix": matrix, "examples": examples}
+    lists = {"laws": LAWS, "interface-laws": INTERFACE_LAWS}
+    return {
+        DOCS / "matrix.md": {name: partial(make, entries) for name, make in tables.items()},
+        DOCS / "testing.md": {name: partial(laws, known) for name, known in lists.items()},
+    }
+
+
 def main() -> None:
     """Measure what is installed, and write the file and the page."""
     parser = argparse.ArgumentParser(description="Who breaks which law of binary cross-entropy.")
@@ -133,10 +146,8 @@ def main() -> None:
         entries[name] = found
         entries = {name: entries[name] for name in OTHERS if name in entries}
         FILE.write_text(json.dumps(entries, indent=1) + "\n")
-    tables = {"overview": overview, "matrix": matrix, "examples": examples}
-    fill(DOCS / "matrix.md", {name: partial(make, entries) for name, make in tables.items()})
-    lists = {"laws": LAWS, "interface-laws": INTERFACE_LAWS}
-    fill(DOCS / "testing.md", {name: partial(laws, known) for name, known in lists.items()})
+    for path, sections in pages(entries).items():
+        fill(path, sections)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ from portable_bce.testing._comparisons import (
     unequal,
 )
 from portable_bce.testing._interface import WAYS, Interface
-from portable_bce.testing._law import Fault, Law, exact, law
+from portable_bce.testing._law import Fault, Law, Shapes, exact, law
 from portable_bce.testing._library import Values
 from portable_bce.testing.ulp import error
 
 LARGE = 1_000_003
+ONES: Shapes = ((1,), (3,))
 
 # Reductions -----------------------------------------------------------------------------------
 
@@ -177,7 +178,7 @@ def weight_and_pos_weight_multiply_each_other(t: Interface, x: Values, y: Values
     return unequal(t, ANY, x, y, t.reductions, weight=weight, pos_weight=pos_weight)
 
 
-@law("loss", "Weights and masks of fewer axes broadcast along the first, as in NumPy.", GRIDS)
+@law("factors", "Weights and masks of fewer axes broadcast along the first, as in NumPy.", GRIDS)
 def factors_broadcast_along_the_right_axis(t: Interface, x: Values, y: Values) -> Faults:
     for name in [one for one in FACTORS if one in t.supports]:
         full = mask(x.shape) if name == "where" else factors(x.shape)
@@ -186,7 +187,11 @@ def factors_broadcast_along_the_right_axis(t: Interface, x: Values, y: Values) -
             yield from unequal(t, ANY, x, y, **keywords)
 
 
-@law("loss", "Weights and masks that do not fit, or would enlarge the result, raise.", ((1,), (3,)))
+@law(
+    "factors",
+    "Weights and masks that do not fit, or would enlarge the result, raise.",
+    ((1,), (3,)),
+)
 def factors_that_would_grow_the_result_raise(t: Interface, x: Values, y: Values) -> Faults:
     for name in [one for one in FACTORS if one in t.supports]:
         for shape in ((3, 1), (2,)) if x.shape == (3,) else ((3,),):
@@ -195,7 +200,7 @@ def factors_that_would_grow_the_result_raise(t: Interface, x: Values, y: Values)
             yield from computed(t, x, y, required, **{name: bad})
 
 
-@law("loss", "Weights that are Python numbers count as arrays of them.", FLAT)
+@law("weights", "Weights that are Python numbers count as arrays of them.", FLAT)
 def python_scalars_count_as_arrays(t: Interface, x: Values, y: Values) -> Faults:
     for name in [one for one in FACTORS[:2] if one in t.supports]:
         for number in (2, 1.5):

@@ -141,7 +141,7 @@ def test_laws_for_leaves_out_what_the_loss_has_not() -> None:
     tried = {law for law, _ in test.pytestmark[0].args[1]}
     assert {law for law in (*LAWS, *INTERFACE_LAWS) if law.needs in ("loss", "weight")} <= tried
     needed = {word for law in tried for word in law.needs.split()}
-    assert needed == {"loss", "none", "sum", "mean", "reduction", "weight"}
+    assert needed == {"loss", "none", "sum", "mean", "reduction", "weight", "weights", "factors"}
 
 
 def test_report_in_markdown_is_a_table_of_what_is_broken() -> None:

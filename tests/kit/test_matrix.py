@@ -1,36 +1,17 @@
-"""The page of who breaks which law is what was measured, and lists the laws as they are."""
+"""Who breaks which law, as benchmarks/data/matrix.json says, is found again."""
 
 from __future__ import annotations
 
 import json
-import re
-from typing import Any
 
 import matrix
 import pytest
 from others import OTHERS
 
-from portable_bce.testing import INTERFACE_LAWS, LAWS, Law, check_interface
-from tests import pages
+from portable_bce.testing import INTERFACE_LAWS, LAWS, check_interface
 
 ENTRIES = json.loads(matrix.FILE.read_text())
 NAMES = {law.name for law in (*LAWS, *INTERFACE_LAWS)}
-
-
-def between(page: str, mark: str) -> str:
-    """Return what stands between the marks of a section."""
-    (found,) = re.findall(rf"<!-- {mark} -->\n(.*?)<!-- /{mark} -->", pages.text(page), re.DOTALL)
-    return str(found).strip()
-
-
-@pytest.mark.parametrize("make", [matrix.overview, matrix.matrix, matrix.examples])
-def test_page_is_what_was_measured(make: Any) -> None:
-    assert between("docs/matrix.md", make.__name__) == make(ENTRIES)
-
-
-@pytest.mark.parametrize(("mark", "laws"), [("laws", LAWS), ("interface-laws", INTERFACE_LAWS)])
-def test_page_lists_the_laws(mark: str, laws: tuple[Law, ...]) -> None:
-    assert between("docs/testing.md", mark) == matrix.laws(laws)
 
 
 def test_everybody_was_measured_on_laws_that_exist() -> None:
