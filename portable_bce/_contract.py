@@ -50,8 +50,8 @@ Sums and agreement
         within 2 ULP. Not promised of JAX without x64 for every shape: on a CPU XLA adds up to
         32 terms along each axis one by one, which costs 10 ULP at 31 x 31.
     COUNTED 1
-        A derivative on Dask whose denominator is counted waits for it in the compute dtype:
-        one rounding more than in memory, where the division comes before the only one.
+        A derivative on Dask whose denominator is counted waits for it in float64: one rounding
+        more than in memory, where the division comes before the only one.
     CONTRACTED 2
         The same formula inside another compiled program: XLA may fuse a product and a sum,
         which moves each of two terms by half an ULP.
