@@ -283,14 +283,14 @@ _WORDS = {
 }
 
 
-def dtype_kind(xp: Any, x: Any, name: str, allowed: tuple[str, ...]) -> None:
-    """Require an array whose dtype is of one of the kinds named."""
+def dtype_kind(xp: Any, x: Any, name: str, allowed: tuple[str, ...], source: str = "") -> None:
+    """Require a dtype of one of the kinds named, of an array which ``source`` makes anew."""
     kind = _libraries.kind(xp, x.dtype)
     if kind not in allowed:
         if getattr(x, "is_quantized", False):
             mend = f"Use `{name}.dequantize()`"
         else:
-            mend = _hints.to_dtype(x, name, allowed, kind)
+            mend = _hints.to_dtype(x, source or name, allowed, kind)
         raise TypeError(f"`{name}` must have {_WORDS[allowed]}; got {x.dtype}. {mend}")
 
 

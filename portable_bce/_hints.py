@@ -63,7 +63,7 @@ def to_array(
             return f"Use `{library(elements)}.stack({name}){number}`"
     mended = _in_host_memory(value, name)
     if mended is None:
-        is_target = "integer" in kinds and expected is not None
+        is_target = name == "targets" and expected is not None
         return (
             _LABELS.format(f"numpy.asarray({name})") if is_target and _is_text(value) else _NUMBERS
         )
@@ -124,7 +124,8 @@ def _of_objects(x: Any, name: str, kinds: tuple[str, ...]) -> str:
     mended = _numbers_of(x, name)
     if mended is not None:
         return _fitted(_of_kind(mended, kinds), name, None)
-    return _LABELS.format(name) if name == "targets" and _is_text(x) else _NUMBERS
+    is_target = "targets" in name or "y_true" in name
+    return _LABELS.format(name) if is_target and _is_text(x) else _NUMBERS
 
 
 def _numbers_of(x: Any, name: str) -> Mended | None:

@@ -18,9 +18,8 @@ class Job(NamedTuple):
     """A formula, its checked arguments, a reduction, and the outputs asked for.
 
     "loss", which comes first, is reduced; "grad", "hess" and "grad_targets" are elementwise,
-    and divided by the denominator of the reduction. All are rounded to the result dtype once;
-    the derivatives stay in the compute dtype if ``round_derivatives`` is false, for a pullback
-    to scale them before it rounds.
+    and divided by the denominator of the reduction. All are rounded to the result dtype once.
+    Derivatives that somebody scales before they are rounded have the dtype ``waiting``.
 
     ``denominator`` replaces the reduction's own where the arguments are a part of a larger array:
     it is that array's. A job without arrays can be sent to other processes.
@@ -30,7 +29,7 @@ class Job(NamedTuple):
     arguments: Arguments
     reduction: Reduction
     outputs: tuple[str, ...]
-    round_derivatives: bool = True
+    waiting: Any = None
     denominator: float | None = None
 
     @property
@@ -59,7 +58,7 @@ class Job(NamedTuple):
     def derivative_dtype(self) -> Any:
         """The dtype of the derivatives."""
         given = self.arguments
-        return given.result_dtype if self.round_derivatives else given.compute_dtype
+        return given.result_dtype if self.waiting is None else self.waiting
 
     def values(self, xp: Any, x: Any, y: Any, w: Any, p: Any) -> tuple[Any, ...]:
         """Return the outputs of the formula for operands that are ready to compute with."""

@@ -125,7 +125,7 @@ def _vjp(job: Job) -> tuple[Any, Pullback[Any]]:
     """Evaluate loss and derivative in one pass, and return the loss and the pullback."""
     # The derivative stays in the compute dtype. A float16 gradient of a mean over 10^5 elements
     # would underflow before the cotangent, a loss scale, could prevent that.
-    job = job._replace(round_derivatives=False)
+    job = job._replace(waiting=job.arguments.compute_dtype)
     loss, slope = evaluate(job)
 
     def pullback(cotangent: Any = 1.0, *, targets: bool = True) -> tuple[Any, Any]:

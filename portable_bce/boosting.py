@@ -13,6 +13,7 @@ array([5.0e-01, 2.5e-01, 1.0e-16])
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple, TypeAlias, overload
 
@@ -297,19 +298,17 @@ def _array_of(value: Any, name: str) -> Any:
             f"`{name}` must be an array without a mask of its own; got "
             f"{_hints.type_name(value)}. Drop the samples that are masked"
         )
-    if isinstance(value, np.ndarray):
-        return np.asarray(value)  # a subclass may bring operators of its own
-    is_array = _arguments.is_number(value) or is_array_api_obj(value)
-    if is_array or not (
-        isinstance(value, list | tuple | memoryview) or hasattr(value, "__array__")
-    ):
+    is_host = isinstance(value, np.ndarray)
+    is_array = not is_host and (_arguments.is_number(value) or is_array_api_obj(value))
+    is_like = isinstance(value, list | tuple | memoryview) or hasattr(value, "__array__")
+    if is_array or not is_like:
         return value
-    array = np.asarray(value)
-    if array.dtype.kind == "O":
-        try:
-            return np.asarray(value, dtype=float)  # numbers, and what is missing as NaN
-        except (TypeError, ValueError):
-            return array
+    array = np.asarray(value)  # of a subclass too, which may bring operators of its own
+    if array.dtype.kind == "O" and not is_host:
+        with suppress(TypeError, ValueError):
+            array = np.asarray(value, dtype=float)  # numbers, and what is missing as NaN
+    source = name if is_host else f"numpy.asarray({name})"
+    _arguments.dtype_kind(np, array, name, _arguments.REAL, source)
     return array
 
 

@@ -35,7 +35,7 @@ class Blosc2:
         given, axes = job.arguments, job.reduction.axes
         tasks = _tasks_of(job, self.evaluate_chunk)
         # Derivatives that wait for their denominator are not rounded before.
-        dtype = given.compute_dtype if tasks.is_counted else job.derivative_dtype
+        dtype = tasks.sum_dtype if tasks.is_counted else job.derivative_dtype
         results = {
             name: _empty(given, dtype if name != "loss" else given.result_dtype)
             for name in job.outputs

@@ -159,7 +159,9 @@ def described(job: Job, divisor: Any) -> tuple[Job, Any]:
         device=None,
     )
     reduction = Reduction("sum" if job.sums_loss else "none", ())
-    return job._replace(arguments=kinds, reduction=reduction, denominator=None), kind(divisor)
+    waiting = None if job.waiting is None else np.dtype(job.waiting)
+    job = job._replace(arguments=kinds, reduction=reduction, waiting=waiting, denominator=None)
+    return job, kind(divisor)
 
 
 def single(job: Job) -> frozenset[str]:

@@ -100,8 +100,11 @@ class Tasks:
             sums = (self._sum(given, values[job.outputs.index("loss")]),)
         if self.is_counted:
             sums = (*sums, self._sum(given, self._count(chunk)))
-        with quiet(xp):
-            return sums, *map(partial(self._element, xp), job.outputs, values)
+        # Nothing is left of a loss that is in the sums.
+        is_summed = [name == "loss" and job.sums_loss for name in job.outputs]
+        return sums, *(
+            None if gone else value for gone, value in zip(is_summed, values, strict=True)
+        )
 
     def loss(self, sums: Sums) -> Any:
         """Return the loss at the root of the tree."""
@@ -115,20 +118,21 @@ class Tasks:
         """Return a chunk's derivative divided by what was counted at the root of the tree."""
         xp, given = array_namespace(part[index]), self.job.arguments
         with quiet(xp):
-            value = divided(xp, part[index], compensated(xp, *sums[-1]), given.compute_dtype)
+            value = divided(xp, part[index], compensated(xp, *sums[-1]), self.sum_dtype)
             value = masked(given._replace(xp=xp, where=where), value)
             return rounded_to(xp, self.job.derivative_dtype, value)
 
     def _unrounded(self, chunk: Job) -> Job:
-        """Ask for sums that are not rounded to the result yet, nor derivatives.
+        """Ask for sums that are not rounded to the result yet.
 
-        Both are divided by the denominator of all chunks, if it is known.
+        They are divided by the denominator of all chunks, if it is known, and the derivatives too.
+        Derivatives that wait for a denominator keep their range and their digits until then.
         """
         axes = self.job.reduction.axes
         return chunk._replace(
             arguments=chunk.arguments._replace(result_dtype=self.sum_dtype),
             reduction=Reduction("sum" if self.divisor is None else "mean", axes),
-            round_derivatives=False,
+            waiting=self.sum_dtype if self.is_counted else self.job.derivative_dtype,
             denominator=self.divisor,
         )
 
@@ -143,14 +147,6 @@ class Tasks:
     def _sum(self, given: Arguments, total: Any) -> Sum:
         """Return a leaf of the tree: a sum with the axes that it was summed over."""
         return given.xp.reshape(total, _summed_shape(given.x, self.job.reduction)), 0.0
-
-    def _element(self, xp: Any, name: str, value: Any) -> Any:
-        """Divide by what is known, and round; nothing is left of a loss that is in the sums."""
-        if name == "loss" and self.job.sums_loss:
-            return None
-        if self.is_counted or self.job.reduction.name == "none":
-            return value
-        return rounded_to(xp, self.job.derivative_dtype, value)
 
     def _check_lengths(self, given: Arguments) -> None:
         """Require what could not be required before: lengths that were unknown, or wrong."""

@@ -250,8 +250,10 @@ def _along_kept_axis(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
 def _to_one_sum(job: Job, axis: int, cuts: list[slice]) -> tuple[Any, ...]:
     """Evaluate slices of an array whose losses are all summed."""
     with np.errstate(all="ignore"):
-        divisor = denominator(job.reduction, job.arguments.x.shape)
-        if job.is_counted:
+        divisor = job.denominator  # of a larger array, of which this is a chunk
+        if divisor is None:
+            divisor = denominator(job.reduction, job.arguments.x.shape)
+        if job.denominator is None and job.is_counted:
             counts = [divisor_of(_part(job, axis, cut), pairwise_total) for cut in cuts]
             divisor = np.sum(np.stack(counts), axis=0)
         results, sums = empties(job), []

@@ -25,6 +25,12 @@ from portable_bce._runners.plain import Plain, masked
 if TYPE_CHECKING:
     from portable_bce._kernels._compiled import Level
 
+if not hasattr(torch._C.DispatchKeySet, "raw_repr"):  # which PyTorch 2.5 brought
+    raise ImportError(
+        f"portable_bce needs PyTorch 2.5 or newer; got {torch.__version__}. Use "
+        '`pip install --upgrade "portable-bce[torch]"`'
+    )
+
 _PLAIN = Plain(library_total)
 _TYPES = (torch.Tensor, torch.nn.Parameter)
 _COMPUTED = (torch.float32, torch.float64)
@@ -210,8 +216,8 @@ def _empties(job: Job) -> tuple[list[torch.Tensor], list[Any]]:
             filled.append(np.asarray(_Memory(results[0])))
         outputs = outputs[1:]
     for output in outputs:
-        if output != "loss" and not job.round_derivatives:
-            dtype = given.compute_dtype
+        if output != "loss":
+            dtype = job.derivative_dtype
         result = torch.empty_like(x) if dtype is x.dtype else torch.empty_like(x, dtype=dtype)
         results.append(result)
         filled.append(np.asarray(_Memory(result)))
@@ -226,7 +232,8 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
         given = job.arguments
         if views is None:  # as PyTorch's compiler passes x
             given = given._replace(x=x)
-        both = Job(job.formula, given, job.reduction, ("loss", "grad"), False, job.denominator)
+        waiting = given.compute_dtype
+        both = Job(job.formula, given, job.reduction, ("loss", "grad"), waiting, job.denominator)
         loss, slope = RUNNER.values(both, views)
         # PyTorch keeps the tensors: it counts their changes, and frees them after the last use.
         xp, _, y, w, p, mask, *settings = given
@@ -247,7 +254,7 @@ class _Loss(torch.autograd.Function):  # type: ignore[misc]
             None,
             *settings,
         )
-        ctx.job = Job(job.formula, bare, job.reduction, ("grad",), False, job.denominator)
+        ctx.job = Job(job.formula, bare, job.reduction, ("grad",), waiting, job.denominator)
         return loss
 
     @staticmethod

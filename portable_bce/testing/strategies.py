@@ -239,7 +239,7 @@ def rounded(values: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
     >>> strategies.rounded(np.asarray([0.1, 1.0], dtype=np.float32), "bfloat16")
     array([0.09960938, 1.        ], dtype=float32)
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         if dtype != "bfloat16":
             return values.astype(dtype)
         cut = values.astype(np.float32).reshape(-1).view(np.uint32) & np.uint32(0xFFFF0000)

@@ -286,6 +286,12 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "`targets` must be a Python scalar or an array of the library of `logits`, numpy; got "
         "list. Use `numpy.asarray(targets) == label`, where `label` is the one that means 1",
     ),
+    "string as weight": (
+        lambda: bce_with_logits(ROW, 1, weight="balanced"),
+        TypeError,
+        "`weight` must be a Python scalar or an array of the library of `logits`, numpy; got str. "
+        "Pass numbers",
+    ),
     "dates as targets": (
         lambda: bce_with_logits(ROW, ROW.astype("M8[s]")),
         TypeError,

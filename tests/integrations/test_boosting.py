@@ -400,6 +400,24 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "the labels of the dataset must lie in [0, 1]; got 0 to 7. This is the objective of two "
         "classes",
     ),
+    "labels in words": (
+        lambda: BinaryObjective()(np.asarray(["no", "yes"] * 4), RAW),
+        TypeError,
+        "`y_true` must have a floating, integer or bool dtype; got <U3. Use `y_true == label`, "
+        "where `label` is the one that means 1",
+    ),
+    "list of labels in words": (
+        lambda: BinaryObjective().log_loss(["no", "yes"] * 4, RAW),
+        TypeError,
+        "`y_true` must have a floating, integer or bool dtype; got <U3. Use "
+        "`numpy.asarray(y_true) == label`, where `label` is the one that means 1",
+    ),
+    "weights in digits": (
+        lambda: BinaryObjective().initial_score(LABELS, np.asarray(["1"] * 8)),
+        TypeError,
+        "`sample_weight` must have a floating, integer or bool dtype; got <U1. Use "
+        "`sample_weight.astype(float)`",
+    ),
     "labels that are missing": (
         lambda: BinaryObjective()([None, *LABELS[1:]], RAW),  # type: ignore[call-overload]
         ValueError,

@@ -45,7 +45,8 @@ def job_of(
     first, formula = named["eps" in keywords]
     arguments = check_arguments(first, x, y, **keywords)
     reduced = reduction_of(reduction, axis, x.ndim)
-    return Job(formula, arguments, reduced, outputs, round_derivatives)
+    waiting = None if round_derivatives else arguments.compute_dtype
+    return Job(formula, arguments, reduced, outputs, waiting)
 
 
 def by_kernels(*outputs: str, **keywords: Any) -> tuple[Any, ...]:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import portable_bce
 from portable_bce import _contract as contract
-from portable_bce import _evaluate
-from portable_bce._arguments import check_arguments, working_dtype
+from portable_bce import _evaluate, _kernels
+from portable_bce._arguments import check_arguments
 from portable_bce._formula import with_logits
 from portable_bce._job import Job
 from portable_bce._reduction import Reduction
@@ -68,6 +68,12 @@ def assert_near_as_a_sum(got: Any, exact: Any, size: Any) -> None:
     assert np.abs(np.float64(got) - np.float64(exact)) <= contract.SUM * ulp_of_terms
 
 
+# The least weight that is drawn. As a denominator, with a cotangent of 2, it scales up what is
+# subnormal in float64 while it waits, and the rounding of that with it.
+LEAST_WEIGHT = 2.0**-10
+SCALED_UP = 2.0 * float(np.finfo(np.float64).smallest_normal) / LEAST_WEIGHT
+
+
 @settings(deadline=None, max_examples=examples(30), suppress_health_check=list(HealthCheck))
 @given(calls(), st.data())
 def test_chunks_of_any_size_give_what_arrays_in_memory_give(
@@ -80,7 +86,7 @@ def test_chunks_of_any_size_give_what_arrays_in_memory_give(
     lazy = everything(name, chunked, options)
     memory = everything(name, arrays, keywords)
     # A denominator of weights may round otherwise, and the quotients with it; derivatives wait
-    # in the compute dtype for one that is counted, and a pullback rounds its product besides.
+    # in float64 for one that is counted, and a pullback rounds its product besides.
     mean = keywords["reduction"] in ("mean", "weighted_mean")
     counted = mean and ("where" in keywords or "weight" in keywords)
     for index, (one, exact) in enumerate(zip(lazy, memory, strict=True)):
@@ -96,17 +102,46 @@ def test_chunks_of_any_size_give_what_arrays_in_memory_give(
             assert_near_as_a_sum(got, exact, sizes(name, arrays, keywords))
         elif summed or counted:
             bound = contract.SUM if summed else contract.COUNTED + contract.SUM
-            # What waits in the compute dtype is compared in it; a small denominator of weights
-            # scales up what is subnormal there, and its rounding with it.
-            waits = working_dtype(np, arrays[0].dtype, "cpu", keywords.get("compute_dtype"))
-            dtype = min(waits, exact.dtype, key=lambda one: one.itemsize)
-            with np.errstate(over="ignore"):
-                distance = ulp.distance(got.astype(dtype), exact.astype(dtype))
-            if not summed:
-                distance = distance[np.abs(exact) >= float(np.finfo(waits).tiny) * 2.0**20]
+            distance = ulp.distance(got, exact)
+            if not summed and exact.dtype == np.float64:
+                distance = distance[np.abs(exact) >= SCALED_UP]
             assert distance.max(initial=0) <= bound, index
         else:
             np.testing.assert_array_equal(got, exact)
+
+
+@pytest.mark.parametrize("compute_dtype", [None, "float64"])
+@pytest.mark.parametrize("chunks", [45, 10, 1])
+def test_a_derivative_that_waits_for_its_denominator_keeps_its_range(
+    compute_dtype: str | None, chunks: int
+) -> None:
+    """Undivided it is -3.4e38 / 0.999, beyond float32; the quotient is -9.5e34."""
+    q, y = np.zeros(45, dtype=np.float32), np.zeros(45, dtype=np.float32)
+    q[-1] = np.finfo(np.float32).smallest_normal
+    weight = np.full(45, 80.0, dtype=np.float32)
+    options = {"label_smoothing": 0.1, "compute_dtype": compute_dtype, "reduction": "weighted_mean"}
+    _, exact = portable_bce.bce_value_and_grad(q, y, weight=weight, **options)
+    if compute_dtype or _kernels.levels:  # operation by operation, float32 overflows at once
+        assert np.isfinite(exact[-1])
+    _, lazy = portable_bce.bce_value_and_grad(
+        chunked(q, chunks), chunked(y, chunks), weight=chunked(weight, chunks), **options
+    )
+    assert ulp.distance(lazy.compute(), exact).max() <= contract.COUNTED
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_chunk_rounds_its_derivatives_as_memory_does(dtype: str, reduction: str) -> None:
+    """A half is rounded by way of float32 by the kernels, and straight from float64 by NumPy."""
+    rng = np.random.default_rng(0)
+    x, y = (8 * rng.normal(size=200_000)).astype(dtype), rng.random(200_000)
+    options: dict[str, Any] = {"compute_dtype": "float64", "reduction": reduction}
+    got = portable_bce.bce_with_logits_grad_and_hess(
+        chunked(x, 60_000), chunked(y, 60_000), **options
+    )
+    wanted = portable_bce.bce_with_logits_grad_and_hess(x, y, **options)
+    for one, exact in zip(dask.compute(*got), wanted, strict=True):
+        np.testing.assert_array_equal(one, exact)
 
 
 def test_nothing_leaks_from_under_the_mask() -> None:

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 
 import portable_bce
 from portable_bce import _contract as contract
-from portable_bce._job import Runner
+from portable_bce._formula import with_logits
+from portable_bce._job import Runner, job_of
 from portable_bce._kernels import levels
 from portable_bce._runners import numpy as runner
 from portable_bce._runners.numpy import Compiled
@@ -40,6 +41,21 @@ def values(name: str, given_arrays: list[Any], keywords: dict[str, Any]) -> list
 def test_the_table_has_the_first_compiled_level_if_there_is_one() -> None:
     first = runner.compiled(levels[0]) if levels else runner.SLICED
     assert first == runner.RUNNER
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_a_part_of_a_larger_array_is_divided_by_the_denominator_of_that(
+    numpy_row: Runner, axis: int | None
+) -> None:
+    """Parts longer than a slice, too: Dask hands chunks to the row, with the whole's length."""
+    x = np.linspace(-4, 4, 60_000).reshape(300, 200)
+    whole: list[Any] = []
+    parts: list[Any] = []
+    for length, found in ((1.0, whole), (2.0**20, parts)):
+        job = job_of(with_logits, ("loss", "grad"), x, 1.0, "mean", axis)
+        found.extend(numpy_row.evaluate(job._replace(denominator=length)))
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one * 2.0**-20, other)
 
 
 @settings(deadline=None, max_examples=examples(150), suppress_health_check=list(HealthCheck))
