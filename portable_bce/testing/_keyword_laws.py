@@ -8,6 +8,7 @@ import numpy as np
 
 from portable_bce.testing._comparisons import (
     ANY,
+    COLUMNS,
     FACTORS,
     FLAT,
     GRIDS,
@@ -38,22 +39,22 @@ def unreduced_values_are_those_of_each_element(t: Interface, x: Values, y: Value
     return unequal(t, ANY, x, y, ["none"])
 
 
-@law("sum", "The sum is that of all elements, over all axes.", SHAPES)
+@law("sum", "The sum is that of all elements, over all axes.", COLUMNS)
 def sum_is_that_of_all_elements(t: Interface, x: Values, y: Values) -> Faults:
     return unequal(t, ["loss"], x, y, ["sum"])
 
 
-@law("mean", "The mean is the sum of all elements, divided by their number.", SHAPES)
+@law("mean", "The mean is the sum of all elements, divided by their number.", COLUMNS)
 def mean_is_the_sum_divided_by_the_number(t: Interface, x: Values, y: Values) -> Faults:
     return unequal(t, ["loss"], x, y, ["mean"])
 
 
-@law("sum grad", "The gradient of the sum is the derivative of each element.", SHAPES)
+@law("sum grad", "The gradient of the sum is the derivative of each element.", COLUMNS)
 def gradient_of_the_sum_is_not_divided(t: Interface, x: Values, y: Values) -> Faults:
     return unequal(t, ["grad"], x, y, ["sum"])
 
 
-@law("mean grad", "The derivatives of the mean are divided by what the mean is divided by.", SHAPES)
+@law("mean grad", "The derivatives of the mean are divided by what the mean is.", COLUMNS)
 def gradient_of_the_mean_is_divided_alike(t: Interface, x: Values, y: Values) -> Faults:
     return unequal(t, ["grad", "hess"], x, y, ["mean"])
 
