@@ -324,14 +324,24 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
+def matrix(session: nox.Session) -> None:
+    """Try the laws on what others call, and write docs/matrix.md: ten minutes.
+
+    TensorFlow is a download of 250 MB; sorix needs Python 3.12. What is missing keeps its entry.
+    """
+    session.install(f"{wheel(session)}[demo,verify]", *group("backends"), *group("matrix"))
+    session.run("python", "benchmarks/matrix.py", *session.posargs)
+
+
+@nox.session
 def exhaustive(session: nox.Session) -> None:
-    """Measure and write docs/accuracy.md, and the laws in docs/testing.md: needs GCC.
+    """Measure and write docs/accuracy.md: needs GCC.
 
     Two hours on two cores. An interrupted run goes on where it was stopped.
     """
     session.install(f"{wheel(session)}[demo,verify]", *group("backends"))
     session.run("python", "benchmarks/accuracy.py", *session.posargs)
-    for script in ("kernels/proof", "accuracy_page", "accuracy_picture", "laws_page"):
+    for script in ("kernels/proof", "accuracy_page", "accuracy_picture"):
         session.run("python", f"benchmarks/{script}.py")
 
 

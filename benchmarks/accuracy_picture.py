@@ -25,7 +25,7 @@ REACH = {"float32": 100.0, "float64": 740.0}
 # Nearly Okabe and Ito's colours, which the colour-blind can tell apart, on white and on black.
 LOOK = {
     "torch": ("#D55E00", "-", 2.2, "PyTorch"),
-    "published": ("#C76A9D", "--", 1.4, "published"),
+    "published": ("#C76A9D", "--", 1.4, "published formula"),
     "scikit-learn": ("#A6761D", "-", 1.2, "scikit-learn"),
     "optax": ("#009E73", "-", 1.2, "optax"),
     "portable_bce": ("#1F83C9", "-", 2.6, "portable_bce"),

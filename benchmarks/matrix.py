@@ -1,7 +1,8 @@
 """Try every law of portable_bce.testing on what others call: ``python benchmarks/matrix.py``.
 
 Each of others.py is tried in a process of its own. What is installed is tried again, and what is
-not keeps its entry in data/matrix.json. docs/matrix.md is written from that file.
+not keeps its entry in data/matrix.json. docs/matrix.md is written from that file, and the lists
+of laws in docs/testing.md from the laws.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable
 from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from others import OTHERS
-from pages import DATA, DOCS, fill, load, table
+from pages import DATA, DOCS, Sections, fill, load, table
 
 from portable_bce._commands.machine import described, open_backend
-from portable_bce.testing import INTERFACE_LAWS, LAWS, Broken, check_interface
+from portable_bce.testing import INTERFACE_LAWS, LAWS, Broken, Law, check_interface
 
 EXAMPLES = 25
 FILE = DATA / "matrix.json"
@@ -39,8 +43,7 @@ def entry(name: str) -> dict[str, Any]:
     return {
         "what": (make.__doc__ or "").partition("\n")[0],
         "versions": {package: importlib.metadata.version(package) for package in packages},
-        "date": described()["date"],
-        "python": described()["python"],
+        **{name: described()[name] for name in ("date", "python", "cpu")},
         "dtypes": report.dtypes,
         "kept": [law.name for law in report.passed],
         "broken": [written(broken) for broken in report.broken],
@@ -65,6 +68,11 @@ def measured(name: str) -> dict[str, Any] | str:
     return found
 
 
+def laws(known: Iterable[Law]) -> str:
+    """Return a table of laws."""
+    return table(["law", "statement"], ([f"`{law}`", law.statement] for law in known))
+
+
 def overview(entries: dict[str, Any]) -> str:
     """Return a table of what was tried, and how many laws it keeps and breaks."""
     rows = []
@@ -72,8 +80,11 @@ def overview(entries: dict[str, Any]) -> str:
         versions = ", ".join(f"{package} {version}" for package, version in one["versions"].items())
         broken = len({broken["law"] for broken in one["broken"]})
         counts = (str(broken), str(len(one["kept"])))
-        rows.append([name, f"{one['what'].rstrip('.')}", versions, one["date"], *counts])
-    return table(["", "what was called", "versions", "date", "broken", "kept"], rows)
+        what = one["what"].rstrip(".").replace("|", "\\|")
+        rows.append([name, what, versions, one["date"], *counts])
+    machines = {f"{one['cpu']}, Python {one['python']}" for one in entries.values()}
+    head = ["", "what was called", "versions", "date", "breaks", "keeps"]
+    return f"Measured on {' and '.join(sorted(machines))}.\n\n{table(head, rows)}"
 
 
 def matrix(entries: dict[str, Any]) -> str:
@@ -104,6 +115,16 @@ def examples(entries: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def pages(entries: dict[str, Any]) -> dict[Path, Sections]:
+    """Return what stands between the marks of each page."""
+    tables = {"overview": overview, "matrix": matrix, "examples": examples}
+    lists = {"laws": LAWS, "interface-laws": INTERFACE_LAWS}
+    return {
+        DOCS / "matrix.md": {name: partial(make, entries) for name, make in tables.items()},
+        DOCS / "testing.md": {name: partial(laws, known) for name, known in lists.items()},
+    }
+
+
 def main() -> None:
     """Measure what is installed, and write the file and the page."""
     parser = argparse.ArgumentParser(description="Who breaks which law of binary cross-entropy.")
@@ -125,11 +146,8 @@ def main() -> None:
         entries[name] = found
         entries = {name: entries[name] for name in OTHERS if name in entries}
         FILE.write_text(json.dumps(entries, indent=1) + "\n")
-    sections = {"overview": overview, "matrix": matrix, "examples": examples}
-    fill(
-        DOCS / "matrix.md",
-        {name: lambda make=make: make(entries) for name, make in sections.items()},
-    )
+    for path, sections in pages(entries).items():
+        fill(path, sections)
 
 
 if __name__ == "__main__":

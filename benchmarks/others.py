@@ -85,6 +85,12 @@ def scikit_learn() -> Arguments:
     return of_numpy(values["loss"], values["grad"], values["hess"], laws=laws)
 
 
+def scikit_learn_together() -> Arguments:
+    """sklearn._loss.HalfBinomialLoss: both results of loss_gradient."""
+    values = peers.scikit_learn_together().values
+    return of_numpy(values["loss"], values["grad"], None, laws=without("mismatched"))
+
+
 def published() -> Arguments:
     """max(x, 0) - x y + log1p(exp(-|x|)), with sigmoid(x) - y and q (1 - q)."""
     values = peers.published().values
@@ -106,9 +112,9 @@ def of_numpy(loss: Any, gradient: Any, hessian: Any, **others: Any) -> Arguments
 
 
 def keras() -> Arguments:
-    """keras.losses.BinaryCrossentropy(from_logits=True), on the backend that KERAS_BACKEND names.
+    """keras.losses.BinaryCrossentropy(from_logits=True).
 
-    It averages over the last axis, so each logit gets an axis of its own.
+    KERAS_BACKEND names its backend. It averages over the last axis, so each logit gets an axis.
     """
     keras = importlib.import_module("keras")
     backend = keras.backend.backend()
@@ -227,7 +233,7 @@ def each(element: Callable[[float, float], tuple[float, ...]], **others: Any) ->
 
 
 def xgboost() -> Arguments:
-    """The objective binary:logistic and the metric logloss, of one row at a time.
+    """XGBoost's objective binary:logistic and its metric, logloss, of one row at a time.
 
     The tree of one row is a leaf: its cover is the Hessian, and its weight with lambda = 1 is
     -gradient / (Hessian + 1).
@@ -259,10 +265,11 @@ def xgboost() -> Arguments:
 
 
 def lightgbm() -> Arguments:
-    """The objective binary and the metric binary_logloss, of one row at a time, label 0 or 1.
+    """LightGBM's objective binary and its metric, binary_logloss, of one row at a time.
 
-    The row stands in one leaf with two rows whose gradients cancel, and beside its mirror image,
-    so that LightGBM splits there. A weight, a power of two, makes its gradient a normal number.
+    Its label is 0 or 1. The row stands in one leaf with two rows whose gradients cancel, and
+    beside its mirror image, so that LightGBM splits there. A weight, a power of two, makes its
+    gradient a normal number.
     """
     lgb = importlib.import_module("lightgbm")
     rate = 1e-30  # so small that the metric is that of the scores before the tree
@@ -313,6 +320,7 @@ OTHERS: dict[str, tuple[Callable[[], Arguments], tuple[str, ...], dict[str, str]
     "PyTorch": (pytorch, ("torch",), {}),
     "optax": (optax, ("optax", "jax"), {}),
     "scikit-learn": (scikit_learn, ("scikit-learn",), {}),
+    "scikit-learn loss_gradient": (scikit_learn_together, ("scikit-learn",), {}),
     "Keras on PyTorch": (keras, ("keras", "torch"), {"KERAS_BACKEND": "torch"}),
     "Keras on JAX": (keras, ("keras", "jax"), {"KERAS_BACKEND": "jax"}),
     "Keras on TensorFlow": (

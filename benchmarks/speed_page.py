@@ -57,9 +57,9 @@ SHORT: list[tuple[str, Pair, str]] = [
     (
         "compiled",
         ("torch.compile", f"{OURS}, by autograd", "PyTorch", "value_and_grad"),
-        "PyTorch / its own, `torch.compile`",
+        "PyTorch / its own, compiled",
     ),
-    ("compiled", ("jax", OURS, "optax", "value_and_grad"), "JAX / optax, `jax.jit`"),
+    ("compiled", ("jax", OURS, "optax", "value_and_grad"), "JAX / optax, jit"),
     (
         PLAIN,
         ("numpy", OURS, "shortest formula", "value_and_grad"),

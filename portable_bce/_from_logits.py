@@ -79,7 +79,7 @@ def bce_with_logits(
     The compiled kernels (NumPy, PyTorch on a CPU) read targets and weights in float64 and
     round once: within 0.501 ULP, and within 1.1 ULP for float64 logits. Operation by operation,
     targets, weights and mask are converted to the dtype that is computed in, and a float32
-    loss is within 4.4 ULP. Sums are accumulated in float64 where the device has it, otherwise
+    loss is within 4.6 ULP. Sums are accumulated in float64 where the device has it, otherwise
     pairwise.
 
     Source: Maechler, *Accurately computing log(1 - exp(-|a|))* (2012), for softplus alone. The

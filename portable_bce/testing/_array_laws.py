@@ -49,21 +49,25 @@ def everything(t: Interface, x: Values) -> dict[str, Any]:
     return {name: value for name, value in known.items() if name in t.supports}
 
 
-@law("loss", "Every keyword and reduction leaves results in the dtype of the logits.", FLAT)
+@law("loss", "Every keyword, reduction and kind of target leaves the dtype of the logits.", FLAT)
 def results_keep_the_dtype_of_the_logits(t: Interface, x: Values, y: Values) -> Faults:
-    given = everything(t, x)
-    for keywords in ({}, {name: 2.5 for name in FACTORS[:2] if name in given}, given):
+    given, labels = everything(t, x), y >= 0.5
+    numbers = {name: 2.5 for name in FACTORS[:2] if name in given}
+    kinds: list[tuple[Any, dict[str, Any]]] = [(y, {}), (y, given)]
+    kinds += [(y, numbers), (labels, {}), (labels.astype(np.int64), {})]
+    for targets, keywords in kinds:
         for reduction in t.reductions:
             asked = {"reduction": reduction, **keywords}
             for way in t.ways(*ANY):
                 try:
-                    kind = dtype_name(t.call(way, x, y, asked))
+                    kind = dtype_name(t.call(way, x, targets, asked))
                 except FailureError:
-                    if keywords is given:
+                    if targets is y and keywords is not numbers:
                         raise
-                    continue  # numbers in place of arrays are for another law
+                    continue  # what a loss takes is for other laws
                 if kind != t.dtype:
-                    yield Fault(None, x, y, f"{WAYS[way][1]} of dtype {kind}", t.dtype, asked)
+                    got = f"{WAYS[way][1]} of dtype {kind} from {targets.dtype} targets"
+                    yield Fault(None, x, targets, got, t.dtype, asked)
 
 
 @law("loss", "Integer and bool targets count as 0 and 1, or raise.", FLAT)

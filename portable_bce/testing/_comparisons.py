@@ -15,6 +15,7 @@ from portable_bce.testing.ulp import spacing
 Faults: TypeAlias = Iterator[Fault]
 # From small to large, so that the first shape that breaks a law is the smallest example.
 SHAPES: Shapes = ((), (2,), (2, 3))
+COLUMNS: Shapes = ((), (2,), (3, 1), (2, 3))
 GRIDS: Shapes = ((2, 2), (2, 3))
 FLAT: Shapes = ((2,),)
 THREE: Shapes = ((3,),)

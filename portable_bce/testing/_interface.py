@@ -74,7 +74,13 @@ class Interface:
             return set()
         kinds = {WAYS[way][0] for way in self.ways("loss", "grad", "hess")}
         library = self.library.xp.__name__
-        calls = {"jit"} if "jax" in library else {"lazy"} if "dask" in library else set()
+        groups = {
+            "jit": "jax" in library,
+            "lazy": "dask" in library,
+            "weights": not self.supports.isdisjoint(("weight", "pos_weight")),
+            "factors": not self.supports.isdisjoint(("weight", "pos_weight", "where")),
+        }
+        calls = {name for name, is_given in groups.items() if is_given}
         return {*self.supports, *self.reductions, *kinds, *calls}
 
     def ways(self, *kinds: str) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from portable_bce.testing._comparisons import (
     ANY,
+    COLUMNS,
     FACTORS,
     FLAT,
     GRIDS,
@@ -23,11 +24,12 @@ from portable_bce.testing._comparisons import (
     unequal,
 )
 from portable_bce.testing._interface import WAYS, Interface
-from portable_bce.testing._law import Fault, Law, exact, law
+from portable_bce.testing._law import Fault, Law, Shapes, exact, law
 from portable_bce.testing._library import Values
 from portable_bce.testing.ulp import error
 
 LARGE = 1_000_003
+ONES: Shapes = ((1,), (3,))
 
 # Reductions -----------------------------------------------------------------------------------
 
@@ -37,22 +39,22 @@ def unreduced_values_are_those_of_each_element(t: Interface, x: Values, y: Value
     return unequal(t, ANY, x, y, ["none"])
 
 
-@law("sum", "The sum is that of all elements, over all axes.", SHAPES)
+@law("sum", "The sum is that of all elements, over all axes.", COLUMNS)
 def sum_is_that_of_all_elements(t: Interface, x: Values, y: Values) -> Faults:
     return unequal(t, ["loss"], x, y, ["sum"])
 
 
-@law("mean", "The mean is the sum of all elements, divided by their number.", SHAPES)
+@law("mean", "The mean is the sum of all elements, divided by their number.", COLUMNS)
 def mean_is_the_sum_divided_by_the_number(t: Interface, x: Values, y: Values) -> Faults:
     return unequal(t, ["loss"], x, y, ["mean"])
 
 
-@law("sum grad", "The gradient of the sum is the derivative of each element.", SHAPES)
+@law("sum grad", "The gradient of the sum is the derivative of each element.", COLUMNS)
 def gradient_of_the_sum_is_not_divided(t: Interface, x: Values, y: Values) -> Faults:
     return unequal(t, ["grad"], x, y, ["sum"])
 
 
-@law("mean grad", "The derivatives of the mean are divided by what the mean is divided by.", SHAPES)
+@law("mean grad", "The derivatives of the mean are divided by what the mean is.", COLUMNS)
 def gradient_of_the_mean_is_divided_alike(t: Interface, x: Values, y: Values) -> Faults:
     return unequal(t, ["grad", "hess"], x, y, ["mean"])
 
@@ -177,7 +179,7 @@ def weight_and_pos_weight_multiply_each_other(t: Interface, x: Values, y: Values
     return unequal(t, ANY, x, y, t.reductions, weight=weight, pos_weight=pos_weight)
 
 
-@law("loss", "Weights and masks of fewer axes broadcast along the first, as in NumPy.", GRIDS)
+@law("factors", "Weights and masks of fewer axes broadcast along the first, as in NumPy.", GRIDS)
 def factors_broadcast_along_the_right_axis(t: Interface, x: Values, y: Values) -> Faults:
     for name in [one for one in FACTORS if one in t.supports]:
         full = mask(x.shape) if name == "where" else factors(x.shape)
@@ -186,7 +188,11 @@ def factors_broadcast_along_the_right_axis(t: Interface, x: Values, y: Values) -
             yield from unequal(t, ANY, x, y, **keywords)
 
 
-@law("loss", "Weights and masks that do not fit, or would enlarge the result, raise.", ((1,), (3,)))
+@law(
+    "factors",
+    "Weights and masks that do not fit, or would enlarge the result, raise.",
+    ((1,), (3,)),
+)
 def factors_that_would_grow_the_result_raise(t: Interface, x: Values, y: Values) -> Faults:
     for name in [one for one in FACTORS if one in t.supports]:
         for shape in ((3, 1), (2,)) if x.shape == (3,) else ((3,),):
@@ -195,7 +201,7 @@ def factors_that_would_grow_the_result_raise(t: Interface, x: Values, y: Values)
             yield from computed(t, x, y, required, **{name: bad})
 
 
-@law("loss", "Weights that are Python numbers count as arrays of them.", FLAT)
+@law("weights", "Weights that are Python numbers count as arrays of them.", FLAT)
 def python_scalars_count_as_arrays(t: Interface, x: Values, y: Values) -> Faults:
     for name in [one for one in FACTORS[:2] if one in t.supports]:
         for number in (2, 1.5):

@@ -24,9 +24,9 @@ _SWEEP = np.arange(1, 161) / 4
 BATCH = 8
 # Faults that are tried alone, and neighbours that are tried beside them.
 _TRIED, _NEIGHBOURS = 16, 24
-# Where a formula that is wrong only in the tails is right, and pairs there for laws of the
-# interface: neighbours differ, and every one is a float of every dtype.
-_BULK = 8.0
+# Sizes at which a formula that is wrong only in the tails, or at 0, is right; and pairs there for
+# laws of the interface: neighbours differ, and every one is a float of every dtype.
+_BULK = (0.25, 8.0)
 _LOGITS = np.array([2.0, -1.0, 0.5, -3.0, 1.0, 0.25, 4.0, -0.5, 6.0, -5.0, 1.5])
 _LABELS = np.array([1.0, 0.0, 0.25, 1.0, 0.0, 0.5, 0.0, 1.0, 1.0, 0.75, 0.0])
 
@@ -130,7 +130,8 @@ def _first_of_shapes(law: Law, trial: Interface, examples: int, shapes: Shapes) 
     last: list[Fault] = []
 
     def visit(x: Values, y: Values) -> None:
-        x = np.resize(np.clip(x, -_BULK, _BULK), (len(x) // BATCH, 2, BATCH // 2))
+        x = np.copysign(np.clip(np.abs(x), *_BULK), x)
+        x = np.resize(x, (len(x) // BATCH, 2, BATCH // 2))
         faults = law._faults(trial, x, np.resize(y, x.shape))
         if faults:
             last[:] = faults[:1]

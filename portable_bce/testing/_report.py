@@ -14,6 +14,10 @@ from portable_bce.testing._law import Law
 _INDENT = " " * 4
 
 
+def _filled(text: str) -> str:
+    return fill(text, 88, initial_indent=_INDENT, subsequent_indent=_INDENT)
+
+
 @dataclass(frozen=True, slots=True)
 class Broken:
     """A law that an implementation breaks in a dtype, by the smallest example found.
@@ -62,7 +66,7 @@ class Broken:
         """The law, the example and the values, in five lines or six."""
         return (
             f"{self.law} [{self.dtype}]\n"
-            f"{fill(self.law.statement, 88, initial_indent=_INDENT, subsequent_indent=_INDENT)}\n"
+            f"{_filled(self.law.statement)}\n"
             f"    {self.example}\n"
             f"    got      {self.got}\n"
             f"    required {self.required}"
@@ -127,12 +131,12 @@ class Report:
         parts = [f"binary cross-entropy in {', '.join(self.dtypes)}: of its laws {self._counts}"]
         parts += [f"BROKEN {one.message}" for one in self.broken]
         for words, names in self._not_tried.items():
-            parts.append(f"NOT TRIED without {words}\n    " + "\n    ".join(names))
+            parts.append(f"NOT TRIED without {words}\n{_filled(', '.join(names))}")
         return "\n\n".join(parts)
 
     @property
     def markdown(self) -> str:
-        """The same as Markdown: a table of the broken laws, each with its example."""
+        """The report in Markdown, with a table of the broken laws and their examples."""
         lines = [f"Binary cross-entropy in {', '.join(self.dtypes)}: of its laws {self._counts}."]
         if self.broken:
             lines += ["", "| law | dtype | example | got | required |", "|---|---|---|---|---|"]
@@ -156,6 +160,8 @@ class Report:
             "hess": "`hessian=`",
             "jit": "JAX's arrays",
             "lazy": "Dask's arrays",
+            "weights": "`weight` or `pos_weight`",
+            "factors": "`weight`, `pos_weight` or `where`",
         }
         found: dict[str, list[str]] = {}
         for law in self.skipped:

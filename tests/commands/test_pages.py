@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import accuracy_page
+import matrix
 import pytest
 import scale_page
 import speed_page
@@ -30,17 +31,19 @@ def test_a_figure_within_a_line_is_replaced(tmp_path: Path) -> None:
 
 
 def published() -> dict[str, dict[Path, Sections]]:
-    speed, scale = load("speed"), load("scale")
+    speed, scale, others = load("speed"), load("scale"), load("matrix")
     assert speed is not None
+    assert others is not None
     assert scale is not None
     return {
         "accuracy": accuracy_page.pages(),
         "speed": speed_page.pages(speed),
         "scale": scale_page.pages(scale_page.page(scale)),
+        "matrix": matrix.pages(others),
     }
 
 
-@pytest.mark.parametrize("name", ["accuracy", "speed", "scale"])
+@pytest.mark.parametrize("name", ["accuracy", "speed", "scale", "matrix"])
 def test_published_figures_are_those_of_the_reports(name: str) -> None:
     """Nobody has typed one, and no report is newer than its page."""
     for path, sections in published()[name].items():

@@ -36,6 +36,11 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
         "    dtype = np.result_type(logits, np.asarray(weight))",
         "results_keep_the_dtype_of_the_logits",
     ),
+    "dtype of integer targets": (
+        DTYPE,
+        "    dtype = np.result_type(logits, np.asarray(targets))",
+        "results_keep_the_dtype_of_the_logits",
+    ),
     "integer targets turned round": (
         X,
         X + "\n    y = 1 - y if np.asarray(targets).dtype.kind == 'i' else y",

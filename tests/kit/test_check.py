@@ -18,7 +18,6 @@ from peers import PEERS, Peer
 import portable_bce
 from portable_bce._commands.machine import open_backend
 from portable_bce.testing import LAWS, Law, Report, check
-from tests import pages
 
 EXAMPLES = 25
 
@@ -168,32 +167,6 @@ def reported(name: str, **keywords: Any) -> Report:
 def test_what_is_known_of_others_is_found(name: str) -> None:
     report = reported(name)
     broken = {one.law.name for one in report.broken}
-    assert KNOWN[name] <= broken <= KNOWN[name] | ALONG
-
-
-def page_table() -> list[list[str]]:
-    """Return the table that benchmarks/laws_page.py writes: its head, and a line for each law."""
-    lines = pages.section("docs/testing.md", "The laws").splitlines()
-    head, _, *rows = (line.strip("| ").split(" | ") for line in lines if line.startswith("| "))
-    return [head, *rows]
-
-
-def test_page_lists_the_laws_and_no_others() -> None:
-    head, *rows = page_table()
-    assert len(head) == len(["law", "statement", *PEERS])
-    assert [row[:2] for row in rows] == [[f"`{law}`", law.statement] for law in LAWS]
-
-
-@pytest.mark.parametrize("name", PEERS)
-def test_page_says_what_is_known_of_others(name: str) -> None:
-    peer = made(name)
-    head, *rows = page_table()
-    column = head.index(peer.name)
-    cells = {law: row[column] for law, row in zip(LAWS, rows, strict=True)}
-    tried = {law.name: cell for law, cell in cells.items() if law.needs in peer.values}
-    assert {law.name for law, cell in cells.items() if cell != "\N{EN DASH}"} == set(tried)
-    broken = {law for law, cell in tried.items() if cell in ("32", "64", "both")}
-    assert {law for law, cell in tried.items() if cell == "·"} == set(tried) - broken
     assert KNOWN[name] <= broken <= KNOWN[name] | ALONG
 
 

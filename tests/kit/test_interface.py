@@ -64,7 +64,8 @@ def naive(logits: Any, targets: Any, weight: Any = 1.0, reduction: str = "mean")
     if np.broadcast_shapes(logits.shape, np.shape(weight)) != logits.shape:
         raise ValueError("weight must broadcast to logits")
     losses = weight * (np.log(1 + np.exp(logits)) - targets * logits)
-    return np.asarray({"none": np.asarray, "sum": np.sum, "mean": mean}[reduction](losses))
+    reduce: Any = {"none": np.asarray, "sum": np.sum, "mean": mean}[reduction]
+    return np.asarray(reduce(losses))
 
 
 def mean(losses: Any) -> Any:
@@ -140,7 +141,7 @@ def test_laws_for_leaves_out_what_the_loss_has_not() -> None:
     tried = {law for law, _ in test.pytestmark[0].args[1]}
     assert {law for law in (*LAWS, *INTERFACE_LAWS) if law.needs in ("loss", "weight")} <= tried
     needed = {word for law in tried for word in law.needs.split()}
-    assert needed == {"loss", "none", "sum", "mean", "reduction", "weight"}
+    assert needed == {"loss", "none", "sum", "mean", "reduction", "weight", "weights", "factors"}
 
 
 def test_report_in_markdown_is_a_table_of_what_is_broken() -> None:

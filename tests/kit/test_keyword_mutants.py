@@ -36,6 +36,11 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
         SUM.replace("(loss)", "(loss, axis=-1 if loss.ndim else None)"),
         "sum_is_that_of_all_elements",
     ),
+    "targets of one column without it": (
+        X,
+        X + "\n    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y",
+        "sum_is_that_of_all_elements",
+    ),
     "sum that is a mean": (SUM, SUM.replace("sum(", "mean("), "sum_is_that_of_all_elements"),
     "mean over the first axis": (
         MEAN,

@@ -49,7 +49,8 @@ def test_a_part_of_a_larger_array_is_divided_by_the_denominator_of_that(
 ) -> None:
     """Parts longer than a slice, too: Dask hands chunks to the row, with the whole's length."""
     x = np.linspace(-4, 4, 60_000).reshape(300, 200)
-    whole, parts = [], []
+    whole: list[Any] = []
+    parts: list[Any] = []
     for length, found in ((1.0, whole), (2.0**20, parts)):
         job = job_of(with_logits, ("loss", "grad"), x, 1.0, "mean", axis)
         found.extend(numpy_row.evaluate(job._replace(denominator=length)))
