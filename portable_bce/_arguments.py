@@ -394,7 +394,7 @@ def clamp(value: Any, xp: Any, dtype: Any) -> float | None:
     least = float(xp.finfo(dtype).eps) / 2
     if not least <= value < 0.5:
         raise ValueError(
-            f"`eps` must lie in [{least:.3g}, 0.5) for {dtype}; got {value}. A smaller one would "
+            f"`eps` must lie in [{least}, 0.5) for {dtype}; got {value}. A smaller one would "
             "leave 1 - eps at 1"
         )
     return float(value)

@@ -382,14 +382,14 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "eps out of range": (
         lambda: bce(MATRIX, 1, eps=0.5),
         ValueError,
-        "`eps` must lie in [1.11e-16, 0.5) for float64; got 0.5. A smaller one would leave 1 - "
-        "eps at 1",
+        "`eps` must lie in [1.1102230246251565e-16, 0.5) for float64; got 0.5. A smaller "
+        "one would leave 1 - eps at 1",
     ),
     "eps too small for float32": (
         lambda: bce(ROW, 1, eps=1e-12),
         ValueError,
-        "`eps` must lie in [5.96e-08, 0.5) for float32; got 1e-12. A smaller one would leave 1 - "
-        "eps at 1",
+        "`eps` must lie in [5.960464477539063e-08, 0.5) for float32; got 1e-12. A smaller "
+        "one would leave 1 - eps at 1",
     ),
     "eps of another kind": (
         lambda: bce(ROW, 1, eps="small"),

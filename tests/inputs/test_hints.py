@@ -159,3 +159,13 @@ def test_hints_are_expressions(case: str) -> None:
     for one in expressions(message):
         keyword, equals, expression = one.partition("=")
         ast.parse(expression if equals and keyword.isidentifier() else one, mode="eval")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_least_eps_that_an_error_prints_is_accepted(dtype: str) -> None:
+    """Rounded to three digits it was below itself."""
+    q = np.full(2, 0.5, dtype=dtype)
+    with pytest.raises(ValueError, match=r"^`eps` must lie in \[") as caught:
+        portable_bce.bce(q, 1, eps=1e-300)
+    least = float(re.findall(r"\[(\S+),", str(caught.value))[0])
+    portable_bce.bce(q, 1, eps=least)
