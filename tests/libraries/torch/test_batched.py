@@ -1,6 +1,7 @@
 """Derivatives of many cotangents at once are those of one cotangent after the other.
 
-functorch 337; pytorch 49562 and 65564: a batched tensor has no value that could be read.
+https://github.com/pytorch/functorch/issues/337, https://github.com/pytorch/pytorch/issues/49562
+and 65564: a batched tensor has no value that could be read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Jagged tensors give what their rows give; every other layout is refused in our words.
 
-pytorch 89125: a jagged tensor has no number for the length of its rows, so a mean counts them.
+https://github.com/pytorch/pytorch/issues/89125: a jagged tensor has no number for the length of its
+rows, so a mean counts them.
 """
 
 from __future__ import annotations
