@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("rich")  # which the commands print by
+
 import accuracy_page
 import matrix
-import pytest
 import scale_page
 import speed_page
 from pages import Sections, fill, filled, load, power, shown, table

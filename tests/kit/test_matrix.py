@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
-import matrix
 import pytest
+
+pytest.importorskip("rich")  # which the commands print by
+
+import matrix
 from others import OTHERS
 
 from portable_bce.testing import INTERFACE_LAWS, LAWS, check_interface
