@@ -7,6 +7,8 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
+
 from portable_bce import _hints, _libraries
 
 Name: TypeAlias = Literal["none", "sum", "mean", "weighted_mean"] | None
@@ -23,6 +25,8 @@ class Reduction(NamedTuple):
     axes: tuple[int, ...]
 
 
+# Elements that are added one by one.
+_FEW = 8
 # The most common reductions, made once.
 _OVER_ALL = {
     (name, ndim): Reduction(name, () if name == "none" else tuple(range(ndim)))
@@ -129,18 +133,31 @@ def pairwise_total(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
     sums in pairs along the last axis only.
     """
     wide = widest(xp, _libraries.device_of(x))
-    if wide is not None and _libraries.bits(xp, x.dtype) < 64:
+    is_narrow = wide is not None and _libraries.bits(xp, x.dtype) < 64
+    if isinstance(x, np.ndarray) and len(axes) == 1 < x.ndim and 0 < x.shape[axes[0]] <= _FEW:
+        return _columns_added(x, axes[0], wide if is_narrow else x.dtype)
+    if is_narrow:
         return library_total(xp, x, axes)
     for axis in axes:
         x = _halve(xp, x, axis)
     return x
 
 
+def _columns_added(x: Any, axis: int, dtype: Any) -> Any:
+    """Sum a short axis by additions: NumPy's own sum takes ten times as long along it."""
+    before = (slice(None),) * axis
+    first, *others = (x[(*before, slice(i, i + 1))] for i in range(x.shape[axis]))
+    total = first.astype(dtype)
+    for other in others:
+        total += other
+    return total
+
+
 def _halve(xp: Any, x: Any, axis: int) -> Any:
-    """Add the halves of an axis to each other until eight elements are left."""
+    """Add the halves of an axis to each other until few elements are left."""
     before = (slice(None),) * axis
     odd = []
-    while not _hints.unknown(x.shape[axis]) and x.shape[axis] > 8:
+    while not _hints.unknown(x.shape[axis]) and x.shape[axis] > _FEW:
         half = x.shape[axis] // 2
         if x.shape[axis] % 2:
             odd.append(x[(*before, slice(2 * half, None), ...)])

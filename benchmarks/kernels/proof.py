@@ -68,6 +68,14 @@ def log1p_series() -> list[Any]:
     return [1 / ((2 * i + 3) * mpmath.mpf(4) ** (i + 1)) for i in range(TERMS)]
 
 
+def evaluated(coefficients: list[Any], x: Any) -> Any:
+    """Return its value; mpmath's own function takes the coefficients in another order since 1.4."""
+    value = mpmath.mpf(0)
+    for one in reversed(coefficients):
+        value = value * x + one
+    return value
+
+
 def largest_difference(name: str, series: list[Any], low: float, high: float) -> float:
     """Return a bound of |polynomial - function| from low to high, a proof and no sample.
 
@@ -78,7 +86,7 @@ def largest_difference(name: str, series: list[Any], low: float, high: float) ->
     apart = [mpmath.mpf(given[i] if i < len(given) else 0) - one for i, one in enumerate(series)]
     nodes, middle, half = 16 * TERMS, mpmath.mpf(high + low) / 2, mpmath.mpf(high - low) / 2
     largest = max(
-        abs(mpmath.polyval(apart[::-1], middle + half * mpmath.cos(mpmath.pi * (i + 0.5) / nodes)))
+        abs(evaluated(apart, middle + half * mpmath.cos(mpmath.pi * (i + 0.5) / nodes)))
         for i in range(nodes)
     )
     left_out = 2 * abs(series[-1]) * mpmath.mpf(max(abs(low), abs(high))) ** TERMS

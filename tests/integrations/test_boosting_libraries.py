@@ -238,6 +238,25 @@ def test_xgboost_predicts_probabilities_under_the_name_of_the_built_in() -> None
     np.testing.assert_allclose(ours.predict(data), builtin.predict(data), atol=LEAF_TOLERANCE)
 
 
+def test_xgboost_s_approx_needs_the_name_of_the_built_in_objective() -> None:
+    """It proposes its splits by the Hessian of the objective in the parameters."""
+    xgb = pytest.importorskip("xgboost")
+    features, labels, _ = sample()
+    data = xgb.DMatrix(features, labels)
+    named = {**XGBOOST, "tree_method": "approx", "objective": "binary:logistic", "base_score": 0.5}
+    alone = {**XGBOOST, "tree_method": "approx", "base_score": 0.0}
+    builtin, ours, unnamed = (
+        xgb.train(params, data, ROUNDS, **keywords).predict(data, output_margin=True)
+        for params, keywords in (
+            (named, {}),
+            (named, {"obj": BinaryObjective()}),
+            (alone, {"obj": BinaryObjective()}),
+        )
+    )
+    np.testing.assert_allclose(ours, builtin, rtol=0, atol=LEAF_TOLERANCE)
+    assert np.abs(unnamed - builtin).max() > 0.1
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_xgboost_s_metric_is_the_built_in_one(weighted: bool) -> None:
     xgb = pytest.importorskip("xgboost")

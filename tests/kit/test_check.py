@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("rich")  # which the commands print by
+
 from peers import PEERS, Peer
 
 import portable_bce

@@ -117,3 +117,22 @@ def test_weighted_gradient_of_a_subnormal_probability_is_not_lost(dtype: str) ->
         x, np.zeros(2, dtype=dtype), weight=weight, reduction="none"
     )
     np.testing.assert_array_equal(grad, weight)
+
+
+@pytest.mark.parametrize("name", ["weight", "pos_weight"])
+@pytest.mark.parametrize("is_array", [False, True])
+def test_a_weight_beyond_float32_counts_as_what_it_is(
+    backend: Backend, is_array: bool, name: str
+) -> None:
+    """In float32 it would be infinite, and infinity times the 0 of the other label NaN."""
+    if not backend.wide:
+        pytest.skip(f"{backend.name} has no float64")
+    x = backend.array(np.asarray([1.0, -200.0], dtype=np.float32))
+    y = backend.array(np.asarray([1.0, 0.0], dtype=np.float32))
+    wide = backend.array(np.full(2, 1e38)) * 10 if is_array else 1e39
+    loss, grad = portable_bce.bce_with_logits_value_and_grad(x, y, reduction="none", **{name: wide})
+    exact = 1e39 * np.asarray([math.log1p(math.exp(-1.0)), -1 / (1 + math.e)])
+    near(backend.numpy(loss)[:1], exact[:1].tolist(), contract.SOFT.loss)
+    near(backend.numpy(grad)[:1], exact[1:].tolist(), contract.SOFT.grad)
+    assert backend.numpy(loss)[1] < 1
+    assert backend.numpy(grad)[1] < 1

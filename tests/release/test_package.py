@@ -33,7 +33,7 @@ APART = (".ci", ".github", ".gitattributes", ".pre-commit-config.yaml")
 PUBLIC = ("portable_bce", "portable_bce.boosting", "portable_bce.losses")
 # module -> (the package that it misses, the extra that brings it)
 EXTRAS = {"portable_bce.torch": ("PyTorch", "torch"), "portable_bce.testing": ("mpmath", "verify")}
-COMMANDS = {"demo": "demo", "verify": "verify", "bench": "verify"}
+COMMANDS = {"demo": "demo", "verify": "verify"}
 
 
 def bare(away: Path, *arguments: str, row: str = "compiled") -> subprocess.CompletedProcess[str]:

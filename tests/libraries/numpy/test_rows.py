@@ -58,6 +58,23 @@ def test_a_part_of_a_larger_array_is_divided_by_the_denominator_of_that(
         np.testing.assert_array_equal(one * 2.0**-20, other)
 
 
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 7, 8, 9])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_short_rows_add_up_to_their_losses(numpy_row: Runner, dtype: str, length: int) -> None:
+    """As rows and as columns: short ones are added in another way."""
+    x = np.linspace(-9, 9, 700 * length).reshape(700, length).astype(dtype)
+    y = np.arange(x.size).reshape(x.shape) % 3 > 0
+    each = portable_bce.bce_with_logits(x.astype(np.float64), y, reduction="none")
+    exact = np.asarray([math.fsum(row) for row in each.tolist()]).astype(dtype)
+    for got in (
+        portable_bce.bce_with_logits(x, y, reduction="sum", axis=1),
+        portable_bce.bce_with_logits(x.T, y.T, reduction="sum", axis=0),
+        portable_bce.bce_with_logits(x[..., None], y[..., None], reduction="sum", axis=(1, 2)),
+    ):
+        assert got.dtype == dtype
+        assert ulp.distance(got, exact).max() <= contract.SUM
+
+
 @settings(deadline=None, max_examples=examples(150), suppress_health_check=list(HealthCheck))
 @given(calls())
 def test_slices_give_what_plain_operations_give(
