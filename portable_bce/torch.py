@@ -14,7 +14,8 @@ True
 What differs, deliberately (the page about PyTorch has the reasons):
 
 - Right where PyTorch's is not: infinite logits, tails of loss, gradient and Hessian, soft
-  labels at large logits, halves, the Hessian by probabilities. Gradients by weights exist.
+  labels at large logits, halves, the Hessian with respect to probabilities. There are gradients
+  with respect to weights.
 - `BCELoss` is infinite where certain and wrong, and its gradient is not cut off (PyTorch
   keeps the logarithm above -100): pass ``eps`` for finite numbers.
 - No value is checked: probabilities outside [0, 1] are no error (`check_inputs` checks).
