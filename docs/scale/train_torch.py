@@ -74,4 +74,5 @@ if __name__ == "__main__":
     if dist.get_rank() == 0:
         print(f"{dist.get_world_size()} process(es): loss {loss:.13f}")
         print("first weights:", *(f"{one:.13f}" for one in weights[:3]))
+    dist.barrier()  # a process that leaves while the others still talk may be aborted
     dist.destroy_process_group()

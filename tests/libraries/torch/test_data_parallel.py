@@ -120,15 +120,19 @@ def test_example_prints_the_same_under_torchrun(capsys: pytest.CaptureFixture[st
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     one = capsys.readouterr().out
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*launcher, str(EXAMPLE)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        cwd=ROOT,
-        env=ENVIRONMENT,
-    )
+    for _ in range(3):
+        done = subprocess.run(
+            [*launcher, str(EXAMPLE)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+            cwd=ROOT,
+            env=ENVIRONMENT,
+        )
+        # Gloo now and then aborts a process that is leaving, with this and nothing else.
+        if "terminate called without an active exception" not in done.stderr:
+            break
     assert done.returncode == 0, done.stderr
     assert one.startswith("1 process(es)")
     assert done.stdout.startswith("2 process(es)")
